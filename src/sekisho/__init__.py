@@ -1,0 +1,3 @@
+"""Sekisho: text in, right vectors out. An OpenAI-compatible embeddings and rerank gateway."""
+
+__version__ = "0.1.0"
