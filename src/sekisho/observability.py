@@ -1,0 +1,69 @@
+"""Logs as events with fields, and the Prometheus metrics of the whole process."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, cast
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+from sekisho.settings import Settings
+
+#: A cached MiniLM vector takes a millisecond, a page through a large model seconds.
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+REQUESTS = Counter("sekisho_requests_total", "HTTP requests answered", ("route", "status"))
+REQUEST_SECONDS = Histogram("sekisho_request_seconds", "Time to answer an HTTP request", ("route",), buckets=_SECONDS)
+STAGE_SECONDS = Histogram(
+    "sekisho_stage_seconds", "Time of one stage of a request", ("model", "stage"), buckets=_SECONDS
+)
+TOKENS = Counter("sekisho_tokens_total", "Tokens run, special tokens included", ("model",))
+PADDED_TOKENS = Counter("sekisho_padded_tokens_total", "Tokens run, padding included", ("model",))
+BATCHES = Counter("sekisho_batches_total", "Batches run", ("model",))
+TRUNCATED = Counter("sekisho_truncated_total", "Texts cut to the model's length", ("model",))
+DROPPED = Counter("sekisho_dropped_total", "Texts whose client had gone before they were run", ("model",))
+REFUSED = Counter("sekisho_refused_total", "Requests refused because the queue was full", ("model",))
+QUEUE_TOKENS = Gauge("sekisho_queue_tokens", "Tokens waiting", ("model",))
+LOADED = Gauge("sekisho_model_loaded", "1 while the model is in memory", ("model",))
+LOADS = Counter("sekisho_loads_total", "Attempts to load a model", ("model", "outcome"))
+LOAD_SECONDS = Gauge("sekisho_load_seconds", "How long the last load took", ("model",))
+LANE_FAILURES = Counter("sekisho_lane_failures_total", "Batches that raised", ("model",))
+
+
+def logger(name: str) -> structlog.stdlib.BoundLogger:
+    """A logger whose events are `log.info("loaded", model=…, seconds=…)`."""
+    return cast("structlog.stdlib.BoundLogger", structlog.get_logger(name))
+
+
+def configure_logging(settings: Settings) -> None:
+    """Send our events and those of the libraries to stderr in one format."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: Any = (
+        structlog.processors.JSONRenderer(ensure_ascii=False)
+        if settings.log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    level = getattr(logging, settings.log_level.upper())
+    structlog.configure(
+        processors=[*shared, structlog.processors.format_exc_info, renderer]
+        if settings.log_format == "json"
+        else [*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+    )
+    stream = logging.StreamHandler(sys.stderr)
+    stream.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [stream]
+    root.setLevel(max(level, logging.WARNING))

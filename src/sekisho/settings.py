@@ -1,0 +1,59 @@
+"""Settings: the only reader of the environment.
+
+Every field is an environment variable with the prefix `SEKISHO_` (a `.env` file is read too) and, where it concerns the
+server, a flag of `sekisho serve`. Names that users of earlier services already have are honoured, lower in rank.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from platformdirs import user_cache_path
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+EngineName = Literal["auto", "onnxruntime", "openvino"]
+
+MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """One value per knob; see the table in the README, which a test holds complete."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SEKISHO_", env_file=".env", extra="ignore", populate_by_name=True, env_ignore_empty=True
+    )
+
+    host: str = Field("127.0.0.1", validation_alias=AliasChoices("SEKISHO_HOST", "HOST"))
+    port: int = Field(8000, ge=0, le=65535, validation_alias=AliasChoices("SEKISHO_PORT", "PORT", "APP_PORT"))
+    models: Path | None = Field(None, description="Registry file; default: ./models.yaml, else the shipped one")
+    home: Path = Field(
+        default_factory=lambda: user_cache_path("sekisho"), description="Prepared models and downloads live here"
+    )
+    offline: bool = Field(
+        False,
+        validation_alias=AliasChoices("SEKISHO_OFFLINE", "HF_HUB_OFFLINE"),
+        description="Make no network call at all",
+    )
+    engine: EngineName = Field("auto", description="onnxruntime, openvino, or the better one for this CPU")
+    threads: int | None = Field(None, ge=1, description="CPU threads for inference; default: what the cgroup allows")
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field((), description="Accepted API keys, comma separated")
+    anonymous: bool = Field(False, description="Allow a public bind without any key")
+    max_body_mib: float = Field(32, gt=0, description="Largest request body, in MiB")
+    max_request_tokens: int = Field(4_000_000, ge=1, description="Most tokens one request may hold")
+    max_queue_tokens: int = Field(8_000_000, ge=1, description="Most tokens waiting in one model's queue")
+    batch_tokens: int = Field(1024, ge=16, description="Padded tokens run at once")
+    load_retry_seconds: float = Field(5, ge=0, description="How long a failed load is remembered")
+    drain_seconds: float = Field(25, ge=0, description="How long running requests may finish after SIGTERM")
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: object) -> object:
+        return tuple(key for part in value.split(",") if (key := part.strip())) if isinstance(value, str) else value
+
+    @property
+    def max_body_bytes(self) -> int:
+        return int(self.max_body_mib * MIB)
