@@ -1,0 +1,20 @@
+"""One file an architecture family: which config keys it reads, what its weights are called, how its graph is built."""
+
+from __future__ import annotations
+
+from sekisho.convert.families import bert
+from sekisho.convert.family import Family
+from sekisho.errors import ConversionFailed
+
+FAMILIES: tuple[Family, ...] = (bert.FAMILY,)
+
+
+def family_for(model_type: str | None) -> Family:
+    """The family that reads checkpoints of this `model_type`. Raises ConversionFailed where there is none."""
+    for family in FAMILIES:
+        if model_type in family.model_types:
+            return family
+    known = ", ".join(sorted(name for family in FAMILIES for name in family.model_types))
+    if model_type is None:
+        raise ConversionFailed(f"config.json has no model_type: set `family` in models.yaml to one of {known}")
+    raise ConversionFailed(f"model_type {model_type!r} is not supported; supported: {known}")
