@@ -1,0 +1,1 @@
+"""What exists: the registry, its pins, and the files behind them."""

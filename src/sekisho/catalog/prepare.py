@@ -1,0 +1,225 @@
+"""Making a model ready on disk: verified files → a directory that is complete or absent, once per machine."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from sekisho.catalog.artifacts import Artifacts, sha256_of
+from sekisho.catalog.lockfile import Lock
+from sekisho.catalog.registry import Spec
+from sekisho.contract import CONTRACT_FILE, CONTRACT_VERSION, Contract
+from sekisho.convert.version import CONVERTER_VERSION
+from sekisho.errors import ConversionFailed, StorageFull
+from sekisho.observability import logger
+
+log = logger(__name__)
+
+#: Told the step (`verify`, `convert`), the bytes done and the bytes in all.
+Progress = Callable[[str, int, int], None]
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model ready to be loaded."""
+
+    directory: Path
+    contract: Contract
+    seconds: float
+
+
+class Preparer:
+    """Prepares models under `home`, one process at a time each."""
+
+    def __init__(self, home: Path, artifacts: Artifacts, lock: Lock) -> None:
+        self._home = home
+        self._artifacts = artifacts
+        self._lock = lock
+
+    def find(self, spec: Spec) -> Prepared | None:
+        """The prepared model if it is there, whole and made from the pinned files; makes nothing."""
+        return _open(self._target(spec), 0.0)
+
+    def prepare(self, spec: Spec, progress: Progress | None = None) -> Prepared:
+        """Find the prepared model or make it.
+
+        Raises ModelUnpinned, ArtifactRefused, SourceUnreachable, ConversionFailed, StorageFull.
+        """
+        began = time.monotonic()
+        target = self._target(spec)
+        ready = _open(target, 0.0)
+        if ready is not None:
+            return ready
+        with _storage_errors(spec, target.parent):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with _exclusive(target.parent / ".lock", spec):
+                ready = _open(target, time.monotonic() - began) or self._make(spec, target, began, progress)
+        return ready
+
+    def _make(self, spec: Spec, target: Path, began: float, progress: Progress | None) -> Prepared:
+        """Build beside the target and move it there in one step: what a killed process leaves is never a model."""
+        _discard_remains(target)
+        files = self._artifacts.verified(spec, self._lock.models.get(spec.name), _step(progress, "verify"))
+        _check_room(spec, target.parent, sum(path.stat().st_size for path in files.values()))
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        try:
+            _convert(spec, files, staging, _converted(progress))
+            os.rename(staging, target)
+            _sync_directory(target.parent)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+        prepared = _open(target, time.monotonic() - began)
+        if prepared is None:
+            raise ConversionFailed(f"the prepared files of {spec.name!r} changed while they were being written")
+        log.info("prepared", model=spec.name, seconds=round(prepared.seconds, 2))
+        return prepared
+
+    def _target(self, spec: Spec) -> Path:
+        """Keyed by everything that decides the result: the files' digests, what models.yaml says, our own version."""
+        pins = self._artifacts.pins(spec, self._lock.models.get(spec.name))
+        key = {
+            "files": {name: pin.sha256 for name, pin in sorted(pins.items())},
+            "choices": _choices(spec),
+            "versions": [CONVERTER_VERSION, CONTRACT_VERSION],
+        }
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+        return self._home / "models" / spec.name.replace("/", "--") / digest[:16]
+
+
+def _choices(spec: Spec) -> dict[str, object]:
+    return {
+        "kind": spec.kind,
+        "family": spec.family,
+        "pooling": spec.pooling,
+        "normalize": spec.normalize,
+        "max_tokens": spec.max_tokens,
+        "dimensions": spec.dimensions,
+    }
+
+
+def _convert(spec: Spec, files: dict[str, Path], staging: Path, progress: Callable[[int, int], None] | None) -> None:
+    try:
+        from sekisho.convert.build import Choices, convert  # an extra, and slow to import
+    except ImportError as error:
+        raise ConversionFailed(
+            f"the model {spec.name!r} has to be converted, and the converter is not installed: "
+            f"`pip install 'sekisho[convert]'` (missing: {error.name})"
+        ) from None
+    view = staging / ".source"
+    _link(files, view)
+    convert(view, staging, Choices(**_choices(spec)), progress)  # type: ignore[arg-type]  # checked by the registry
+    shutil.rmtree(view)
+    _seal(staging)
+
+
+def _link(files: dict[str, Path], view: Path) -> None:
+    """A directory that shows the converter the verified files and nothing else."""
+    for name, path in files.items():
+        (view / name).parent.mkdir(parents=True, exist_ok=True)
+        (view / name).symlink_to(path.resolve())
+
+
+def _seal(directory: Path) -> None:
+    """Write the digests of the prepared files into their contract, and everything to the disk."""
+    contract = Contract.read(directory)
+    names = sorted(path.name for path in directory.iterdir() if path.name != CONTRACT_FILE)
+    replace(contract, files={name: sha256_of(directory / name) for name in names}).write(directory)
+    for path in directory.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def _open(directory: Path, seconds: float) -> Prepared | None:
+    """The directory as a prepared model; None where it is absent or any byte of it is not what was sealed."""
+    try:
+        contract = Contract.read(directory)
+        whole = all(sha256_of(directory / name) == digest for name, digest in contract.files.items())
+    except (OSError, ValueError, TypeError):
+        return None
+    if not whole:
+        log.warning("prepared_damaged", directory=directory.name)
+        return None
+    return Prepared(directory, contract, seconds)
+
+
+def _discard_remains(target: Path) -> None:
+    """What a killed process left, and a damaged target.
+
+    Only called under the model's lock, so nobody is at work there.
+    """
+    for path in target.parent.glob(f".{target.name}.*"):
+        shutil.rmtree(path, ignore_errors=True)
+    if target.exists():
+        shutil.rmtree(target)
+
+
+@contextmanager
+def _exclusive(path: Path, spec: Spec) -> Iterator[None]:
+    """Held by the operating system: a process that dies lets go."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("waiting", model=spec.name, reason="another process is preparing this model")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _check_room(spec: Spec, directory: Path, needed: int) -> None:
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        raise StorageFull(
+            f"The model {spec.name!r} needs {needed // _MIB + 1:,} MiB of cache and {free // _MIB:,} MiB are free: "
+            "make room, or point SEKISHO_HOME at a larger disk"
+        )
+
+
+@contextmanager
+def _storage_errors(spec: Spec, directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise StorageFull(
+                f"The disk of the cache filled up while the model {spec.name!r} was being prepared: "
+                "make room, or point SEKISHO_HOME at a larger disk. Nothing half-made is left behind"
+            ) from error
+        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            raise StorageFull(
+                "The cache cannot be written: set SEKISHO_HOME to a directory this user may write"
+            ) from error
+        raise
+
+
+def _sync_directory(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _step(progress: Progress | None, step: str) -> Callable[[str, int, int], None] | None:
+    return None if progress is None else lambda name, done, size: progress(f"{step} {name}", done, size)
+
+
+def _converted(progress: Progress | None) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, size: progress("convert", done, size)

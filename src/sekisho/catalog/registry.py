@@ -1,0 +1,248 @@
+"""models.yaml: which models exist, what they are called, and what is said of each."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from sekisho.catalog.located_yaml import LocatedYaml, Location
+from sekisho.contract import Kind, Pooling, Precision
+from sekisho.errors import ModelNotFound, RegistryInvalid
+
+#: Models are found in this file of the working directory unless a setting says otherwise.
+LOCAL_FILE = Path("models.yaml")
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def _duration(value: object) -> object:
+    """`90s`, `15m`, `2h`, `1d` → timedelta; `always` → None."""
+    if value == "always":
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h|d)", value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("a duration such as 90s, 15m, 2h, 1d, or always")
+    return timedelta(**{_UNITS[match[2]]: float(match[1])})
+
+
+Duration = Annotated[timedelta | None, BeforeValidator(_duration)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Place(_Strict):
+    """Where files can be had besides the source: an installed Python distribution, or a directory."""
+
+    package: str | None = None
+    subdir: str = ""
+    path: Path | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Place:
+        if (self.package is None) == (self.path is None):
+            raise ValueError("exactly one of package, path")
+        return self
+
+
+class Source(_Strict):
+    """Where a model comes from. `revision` is a full commit: a branch moves, and vectors would move with it."""
+
+    hub: str | None = None
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
+    path: Path | None = None
+    package: str | None = None
+    subdir: str = ""
+    mirrors: tuple[Place, ...] = ()
+
+    @model_validator(mode="after")
+    def _one(self) -> Source:
+        if sum(place is not None for place in (self.hub, self.path, self.package)) != 1:
+            raise ValueError("exactly one of hub, path, package")
+        return self
+
+
+class TokenizerChoice(_Strict):
+    """How text becomes ids; `auto` takes tokenizer.json."""
+
+    kind: Literal["auto", "tokenizer_json"] = "auto"
+
+
+class Spec(_Strict):
+    """One model as models.yaml describes it. What is left out is read from the checkpoint."""
+
+    name: Name
+    aliases: tuple[Name, ...] = ()
+    kind: Kind = "embedding"
+    source: Source
+    precision: Precision = "auto"
+    family: str | None = None
+    pooling: Pooling | None = None
+    normalize: bool | None = None
+    dimensions: Annotated[int, Field(ge=1)] | None = None
+    matryoshka: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    allow_truncate_dimensions: bool = False
+    max_tokens: Annotated[int, Field(ge=2)] | None = None
+    tokenizer: TokenizerChoice = TokenizerChoice()
+    prompts: Mapping[str, str] = {}
+    default_prompt: str | None = None
+    truncate: bool = True
+    token_ids: Literal["cl100k", "native", "reject"] = "cl100k"
+    languages: tuple[str, ...] = ()
+    license: str | None = None
+    preload: bool = False
+    keep_alive: Duration = timedelta(minutes=15)
+
+    @model_validator(mode="after")
+    def _default_prompt_exists(self) -> Spec:
+        if self.default_prompt is not None and self.default_prompt not in self.prompts:
+            raise ValueError(
+                f"default_prompt {self.default_prompt!r} is none of prompts: {', '.join(self.prompts) or 'empty'}"
+            )
+        return self
+
+    @property
+    def pinned(self) -> bool:
+        return self.source.hub is None or self.source.revision is not None
+
+
+class _Defaults(_Strict):
+    embedding: Name | None = None
+    reranker: Name | None = None
+
+
+class _File(_Strict):
+    version: Literal[1]
+    defaults: _Defaults = _Defaults()
+    aliases: Mapping[Name, Name] = {}
+    models: tuple[Spec, ...] = Field(min_length=1)
+
+
+class Registry:
+    """Every model that exists, found by short name, alias or hub id."""
+
+    def __init__(self, file: _File, directory: Path) -> None:
+        """`directory`: where relative paths in the registry start."""
+        self.directory = directory
+        self._defaults = file.defaults
+        self._specs = {spec.name: spec for spec in file.models}
+        self._names = dict(_all_names(file))
+
+    def __iter__(self) -> Iterator[Spec]:
+        return iter(self._specs.values())
+
+    def names(self, spec: Spec) -> list[str]:
+        """Every name that leads to this model, its own first."""
+        return sorted(
+            (name for name, target in self._names.items() if target == spec.name), key=lambda n: n != spec.name
+        )
+
+    def find(self, name: str) -> Spec:
+        """Raises ModelNotFound, whose message lists close names."""
+        target = self._names.get(name) or self._folded().get(name.casefold())
+        if target is None:
+            raise ModelNotFound(f"The model {name!r} does not exist. {self._hint(name)}", param="model")
+        return self._specs[target]
+
+    def default_name(self, kind: Kind) -> str | None:
+        return self._defaults.embedding if kind == "embedding" else self._defaults.reranker
+
+    def default(self, kind: Kind) -> Spec:
+        """The model meant where a request names none."""
+        name = self.default_name(kind)
+        if name is None:
+            raise ModelNotFound(f"Name a `model`: this server has no default {kind} model.", param="model")
+        return self.find(name)
+
+    def _folded(self) -> dict[str, str]:
+        return {name.casefold(): target for name, target in self._names.items()}
+
+    def _hint(self, name: str) -> str:
+        close = difflib.get_close_matches(name.casefold(), self._folded(), n=3, cutoff=0.5)
+        if close:
+            return f"Did you mean {' or '.join(repr(self._folded()[c]) for c in dict.fromkeys(close))}?"
+        return f"Models here: {', '.join(sorted(self._specs))}."
+
+
+def _all_names(file: _File) -> Iterator[tuple[str, str]]:
+    for spec in file.models:
+        yield spec.name, spec.name
+        for alias in spec.aliases:
+            yield alias, spec.name
+        if spec.source.hub:
+            yield spec.source.hub, spec.name
+    yield from file.aliases.items()
+
+
+def registry_path(setting: Path | None) -> Path:
+    """The file that `--models` names; else the one in the working directory; else the one shipped with the package."""
+    if setting is not None:
+        return setting
+    if LOCAL_FILE.is_file():
+        return LOCAL_FILE
+    shipped = Path(str(files("sekisho").joinpath("data/models.yaml")))
+    return shipped if shipped.is_file() else Path(__file__).parents[3] / LOCAL_FILE
+
+
+def load_registry(path: Path) -> Registry:
+    """Raises RegistryInvalid, naming file, line, key and expectation."""
+    document = LocatedYaml.read(path)
+    try:
+        file = _File.model_validate(document.data)
+    except ValidationError as error:
+        raise RegistryInvalid(document.explain(error, _known_keys)) from None
+    _check_names(file, document)
+    return Registry(file, path.parent.resolve())
+
+
+def _known_keys(location: Location) -> Iterable[str]:
+    """The keys of the model that validates `location`, found by walking the field types from the top."""
+    current: type[BaseModel] = _File
+    for part in location:
+        if isinstance(part, str) and part in current.model_fields:
+            current = next(_models_in(current.model_fields[part].annotation), current)
+    return current.model_fields
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)
+
+
+def _check_names(file: _File, document: LocatedYaml) -> None:
+    """Each name leads to one model, and every alias and default to an existing one."""
+    owners: dict[str, str] = {}
+    for index, spec in enumerate(file.models):
+        for name in dict.fromkeys((spec.name, *spec.aliases)):
+            if owners.setdefault(name, spec.name) != spec.name or (name == spec.name and _declared(file, name) > 1):
+                raise RegistryInvalid(document.at(("models", index, "name"), f"the name {name!r} is given twice"))
+    targets: list[tuple[tuple[str | int, ...], str | None]] = [
+        (("defaults", "embedding"), file.defaults.embedding),
+        (("defaults", "reranker"), file.defaults.reranker),
+        *(((("aliases", alias)), target) for alias, target in file.aliases.items()),
+    ]
+    for location, target in targets:
+        if target is not None and target not in owners:
+            close = difflib.get_close_matches(target, owners, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise RegistryInvalid(document.at(location, f"no model is called {target!r}{hint}"))
+
+
+def _declared(file: _File, name: str) -> int:
+    return sum(spec.name == name for spec in file.models)
+
+
+def describe(spec: Spec) -> dict[str, Any]:
+    """A spec as plain values for people and JSON."""
+    return spec.model_dump(mode="json", exclude_defaults=False)
