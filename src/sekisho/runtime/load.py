@@ -1,0 +1,35 @@
+"""A prepared directory → a model in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sekisho.contract import TOKENIZER_FILE, Contract
+from sekisho.errors import InternalError, OutOfMemory
+from sekisho.runtime.model import LocalModel, Session
+from sekisho.runtime.select import Choice
+from sekisho.runtime.tokenizer import TextTokenizer
+
+
+def load_model(directory: Path, contract: Contract, choice: Choice) -> LocalModel:
+    """Raises OutOfMemory, ConversionFailed (a tokenizer that is not this model's), InternalError."""
+    tokenizer = TextTokenizer(directory / TOKENIZER_FILE, contract)
+    try:
+        session = _session(directory, contract, choice)
+    except MemoryError:
+        raise OutOfMemory("This machine has no memory for the model: unload another, or choose a smaller one") from None
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0].replace(str(directory), "…")
+        raise InternalError(f"{choice.engine} cannot load the prepared graph: {reason}") from error
+    return LocalModel(contract, tokenizer, session)
+
+
+def _session(directory: Path, contract: Contract, choice: Choice) -> Session:
+    outputs = contract.outputs
+    if choice.engine == "openvino":
+        from sekisho.runtime.openvino import OpenVinoSession  # an extra
+
+        return OpenVinoSession(directory, outputs, choice.lanes, choice.threads, choice.precision)
+    from sekisho.runtime.onnx import OnnxRuntimeSession
+
+    return OnnxRuntimeSession(directory, outputs, choice.lanes, choice.threads)

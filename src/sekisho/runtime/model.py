@@ -1,0 +1,71 @@
+"""The seam to the compute: a loaded model. No queue, no clock, no HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sekisho.contract import Contract, Passage, Rows, Tokens, Truncation
+from sekisho.runtime.tokenizer import TextTokenizer
+
+Inputs = dict[str, NDArray[np.int32]]
+
+
+class Session(Protocol):
+    """A compiled graph. `lanes` callers may be in `run` at once, each under a lane number of its own."""
+
+    lanes: int
+
+    def run(self, lane: int, inputs: Inputs) -> list[Rows]:
+        """Outputs in the contract's order; the caller owns them."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Model(Protocol):
+    """Text to tokens, tokens to rows."""
+
+    contract: Contract
+    lanes: int
+
+    def encode(self, passages: Sequence[Passage], truncation: Truncation) -> list[Tokens]: ...
+
+    def run(self, lane: int, batch: Sequence[Tokens]) -> list[Rows]: ...
+
+    def close(self) -> None: ...
+
+
+class LocalModel:
+    """A prepared model in this process: its tokenizer and a session of one of the engines."""
+
+    def __init__(self, contract: Contract, tokenizer: TextTokenizer, session: Session) -> None:
+        self.contract = contract
+        self.lanes = session.lanes
+        self._tokenizer = tokenizer
+        self._session = session
+
+    def encode(self, passages: Sequence[Passage], truncation: Truncation) -> list[Tokens]:
+        """Raises InputTooLong where truncation is `none`, InvalidRequest for ids outside the vocabulary."""
+        return self._tokenizer.encode(passages, truncation)
+
+    def run(self, lane: int, batch: Sequence[Tokens]) -> list[Rows]:
+        """Tokens of any lengths → float32 outputs [rows, width] in the contract's order."""
+        return self._session.run(lane, pad(batch, self.contract.pad_id))
+
+    def close(self) -> None:
+        self._session.close()
+
+
+def pad(batch: Sequence[Tokens], pad_id: int) -> Inputs:
+    """Tokens → `input_ids` and `attention_mask`, int32 [rows, longest]."""
+    longest = max(map(len, batch))
+    ids = np.full((len(batch), longest), pad_id, np.int32)
+    mask = np.zeros((len(batch), longest), np.int32)
+    for row, tokens in enumerate(batch):
+        ids[row, : len(tokens)] = tokens.ids
+        mask[row, : len(tokens)] = 1
+    return {"input_ids": ids, "attention_mask": mask}

@@ -1,0 +1,38 @@
+"""ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnxruntime
+
+from sekisho.contract import GRAPH_FILE, Rows
+from sekisho.runtime.model import Inputs
+
+
+class OnnxRuntimeSession:
+    """One session shared by all lanes: its `run` may be called from many threads at once."""
+
+    def __init__(self, directory: Path, outputs: tuple[str, ...], lanes: int, threads: int) -> None:
+        options = onnxruntime.SessionOptions()
+        # With one thread a run stays on its caller's thread, so lanes never compete for a pool.
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # The arena keeps the largest batch's memory for ever; shapes change with every batch, so a pattern never
+        # repeats.
+        options.enable_cpu_mem_arena = False
+        options.enable_mem_pattern = False
+        options.log_severity_level = 3
+        self.lanes = lanes
+        self._outputs = list(outputs)
+        self._session = onnxruntime.InferenceSession(
+            str(directory / GRAPH_FILE), options, providers=["CPUExecutionProvider"]
+        )
+
+    def run(self, lane: int, inputs: Inputs) -> list[Rows]:
+        rows: list[Rows] = self._session.run(self._outputs, inputs)
+        return rows
+
+    def close(self) -> None:
+        del self._session

@@ -1,0 +1,49 @@
+"""OpenVINO on the CPU, from the same ONNX file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import openvino
+
+from sekisho.contract import GRAPH_FILE, Rows
+from sekisho.runtime.model import Inputs
+
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
+
+
+class OpenVinoSession:
+    """One compiled model; each lane has a stream and an infer request of its own."""
+
+    def __init__(
+        self,
+        directory: Path,
+        outputs: tuple[str, ...],
+        lanes: int,
+        threads: int,
+        precision: Literal["fp32", "bf16"],
+    ) -> None:
+        self.lanes = lanes
+        compiled = openvino.Core().compile_model(
+            str(directory / GRAPH_FILE),
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": _HINTS[precision],
+                "NUM_STREAMS": str(lanes),
+                "INFERENCE_NUM_THREADS": str(lanes * threads),
+                # Pinned threads of two processes, or of two models, would sit on the same cores.
+                "ENABLE_CPU_PINNING": False,
+            },
+        )
+        self._outputs = [compiled.output(name) for name in outputs]
+        self._requests = [compiled.create_infer_request() for _ in range(lanes)]
+
+    def run(self, lane: int, inputs: Inputs) -> list[Rows]:
+        results = self._requests[lane].infer(inputs, share_inputs=True, share_outputs=True)
+        # The request's own memory is written again by its next run.
+        return [np.array(results[output], np.float32) for output in self._outputs]
+
+    def close(self) -> None:
+        del self._requests
