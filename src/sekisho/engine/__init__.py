@@ -1,0 +1,1 @@
+"""When: which models are in memory, and what each runs next."""
