@@ -1,0 +1,147 @@
+"""Texts in, vectors out: registry look-up, prompts, inference, shortening."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sekisho.catalog.registry import Registry, Spec
+from sekisho.contract import Contract, Inference, Passage, Rows, Timings, Truncation
+from sekisho.engine.pool import Pool
+from sekisho.errors import InvalidRequest
+from sekisho.observability import STAGE_SECONDS, TRUNCATED
+from sekisho.service.prompts import prompt_for, with_prompt
+from sekisho.service.token_ids import decode_cl100k
+
+#: A text, or token ids.
+Input = str | tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedRequest:
+    """What every dialect's embedding request comes down to. None means: as the registry says.
+
+    single: the client sent one text, not a list. kind: `input_type` in any dialect's words.
+    """
+
+    inputs: Sequence[Input]
+    model: str | None = None
+    single: bool = False
+    kind: str | None = None
+    apply_ruri_prefix: bool = False
+    instruction: str | None = None
+    dimensions: int | None = None
+    truncation: Truncation | None = None
+    normalize: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """rows: float32 [inputs, dimensions]; tokens: what the model saw; truncated: how many inputs were cut."""
+
+    spec: Spec
+    rows: Rows
+    tokens: int
+    truncated: int
+    timings: Timings
+
+
+class EmbedService:
+    """The one way to vectors, whatever the dialect."""
+
+    def __init__(self, registry: Registry, pool: Pool) -> None:
+        self._registry = registry
+        self._pool = pool
+
+    async def embed(self, request: EmbedRequest) -> Embedded:
+        """Raises ModelNotFound, InvalidRequest and whatever loading and running the model raise."""
+        spec = self._spec(request.model)
+        if not request.inputs:
+            raise InvalidRequest("`input` is an empty list: send at least one text", param="input")
+        passages = self._passages(spec, request)
+        _check_dimensions_declared(spec, request.dimensions)
+        async with self._pool.use(spec) as engine:
+            _check_dimensions_fit(engine.contract, request.dimensions)
+            result = await engine.infer(passages, request.truncation or ("end" if spec.truncate else "none"))
+            rows = _finish(result, engine.contract, spec, request)
+        _observe(spec, result)
+        return Embedded(spec, rows, result.tokens, result.truncated, result.timings)
+
+    def _spec(self, name: str | None) -> Spec:
+        spec = self._registry.find(name) if name else self._registry.default("embedding")
+        if spec.kind != "embedding":
+            raise InvalidRequest(f"{spec.name!r} is a {spec.kind}, not an embedding model", param="model")
+        return spec
+
+    def _passages(self, spec: Spec, request: EmbedRequest) -> list[Passage]:
+        prompt = prompt_for(
+            spec,
+            request.kind,
+            instruction=request.instruction,
+            single=request.single,
+            apply_prefix=request.apply_ruri_prefix,
+        )
+        return [_passage(spec, prompt, index, given) for index, given in enumerate(request.inputs)]
+
+
+def _passage(spec: Spec, prompt: str, index: int, given: Input) -> Passage:
+    if isinstance(given, str):
+        return Passage(*with_prompt(prompt, given))
+    if spec.token_ids == "reject":
+        raise InvalidRequest(
+            f"input[{index}] is a list of token ids, which {spec.name!r} does not take: send the text itself "
+            "(in LangChain: OpenAIEmbeddings(check_embedding_ctx_length=False))",
+            param="input",
+        )
+    if spec.token_ids == "native":
+        return Passage("", ids=given)
+    return Passage(*with_prompt(prompt, decode_cl100k(given, index)))
+
+
+def _check_dimensions_declared(spec: Spec, dimensions: int | None) -> None:
+    if dimensions is None or dimensions == spec.dimensions or spec.allow_truncate_dimensions:
+        return
+    if dimensions not in spec.matryoshka:
+        offered = ", ".join(map(str, sorted({*spec.matryoshka, *([spec.dimensions] if spec.dimensions else [])})))
+        raise InvalidRequest(
+            f"The model {spec.name!r} gives vectors of {offered or 'its full width'} dimensions, not {dimensions}: "
+            "its vectors were not trained to be cut there. Leave `dimensions` out, or allow it in the registry "
+            "(allow_truncate_dimensions: true)",
+            param="dimensions",
+        )
+
+
+def _check_dimensions_fit(contract: Contract, dimensions: int | None) -> None:
+    if dimensions is not None and not 1 <= dimensions <= contract.width:
+        raise InvalidRequest(
+            f"`dimensions` is {dimensions}; this model's vectors have 1 to {contract.width}", param="dimensions"
+        )
+
+
+def _finish(result: Inference, contract: Contract, spec: Spec, request: EmbedRequest) -> Rows:
+    """Undo or do what the graph did or did not: cut to the dimensions asked for, normalise or give the plain vector."""
+    rows = result.rows
+    normalize = request.normalize
+    if normalize is None:
+        normalize = contract.normalized if spec.normalize is None else spec.normalize
+    if not normalize and result.norms is not None:
+        rows = rows * result.norms[:, None]
+    cut = request.dimensions is not None and request.dimensions < contract.width
+    if cut:
+        rows = rows[:, : request.dimensions]
+    if normalize and (cut or not contract.normalized):
+        rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
+    return np.ascontiguousarray(rows, np.float32)
+
+
+def _observe(spec: Spec, result: Inference) -> None:
+    if result.truncated:
+        TRUNCATED.labels(spec.name).inc(result.truncated)
+    for stage, seconds in (
+        ("queue", result.timings.queue),
+        ("tokenize", result.timings.tokenize),
+        ("inference", result.timings.inference),
+    ):
+        STAGE_SECONDS.labels(spec.name, stage).observe(seconds)
