@@ -1,0 +1,74 @@
+"""Answers: JSON straight from array buffers, the headers of a success, and the one error body."""
+
+from __future__ import annotations
+
+import base64
+import math
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from starlette.responses import Response
+
+from sekisho.contract import Timings
+from sekisho.errors import SekishoError
+
+_TEI_TYPES = {413: "Validation", 429: "Overloaded", 503: "Unhealthy"}
+_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+
+
+def json_response(content: Any, headers: dict[str, str] | None = None, status: int = 200) -> Response:
+    """JSON of plain values and NumPy arrays."""
+    return Response(orjson.dumps(content, option=_OPTIONS), status, headers, media_type="application/json")
+
+
+def embedding_value(row: NDArray[Any], *, as_base64: bool) -> NDArray[Any] | str:
+    """A vector as JSON numbers (orjson reads the array itself) or as base64 of its little-endian bytes."""
+    if not as_base64:
+        return row
+    little = row.astype(row.dtype.newbyteorder("<"), copy=False)
+    return base64.b64encode(np.ascontiguousarray(little).data).decode("ascii")
+
+
+def success_headers(timings: Timings, total_seconds: float, truncated: int) -> dict[str, str]:
+    """Where the time went, in milliseconds, and how many texts were cut if any."""
+    headers = {
+        "x-queue-ms": _milliseconds(timings.queue),
+        "x-tokenize-ms": _milliseconds(timings.tokenize),
+        "x-inference-ms": _milliseconds(timings.inference),
+        "x-total-ms": _milliseconds(total_seconds),
+    }
+    if truncated:
+        headers["x-sekisho-truncated"] = str(truncated)
+    return headers
+
+
+def error_response(error: SekishoError, *, tei: bool = False) -> Response:
+    """The one body of every error; for requests in text-embeddings-inference's shape `error` is the bare message."""
+    message = error.message
+    detail: dict[str, Any] = {
+        "message": message,
+        "type": error.type,
+        "param": error.param,
+        "code": error.code,
+    }
+    body: dict[str, Any] = {"error": detail, "message": message, "detail": message}
+    if tei:
+        body |= {
+            "error": message,
+            "error_type": _TEI_TYPES.get(error.status, "Validation" if error.status < 500 else "Backend"),
+        }
+    return json_response(body, _retry_headers(error), error.status)
+
+
+def _retry_headers(error: SekishoError) -> dict[str, str]:
+    """Retry-After in whole seconds of 1 to 60, which every client honours; a permanent failure says not to retry."""
+    if error.status in {429, 503, 507} and error.retry_after_seconds is not None:
+        seconds = min(60, max(1, math.ceil(error.retry_after_seconds)))
+        return {"retry-after": str(seconds), "retry-after-ms": str(seconds * 1000)}
+    return {"x-should-retry": "false"} if error.status >= 500 else {}
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.2f}"

@@ -1,0 +1,131 @@
+"""What every request passes before and after its route: an id, a key check, one log line, one kind of error."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from collections.abc import Iterable
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sekisho.errors import ClientGone, InternalError, SekishoError, Unauthorized
+from sekisho.http.answers import error_response
+from sekisho.observability import REQUEST_SECONDS, REQUESTS, logger
+
+log = logger(__name__)
+
+#: Answered without a key: an orchestrator has none.
+OPEN_PATHS = frozenset({"/healthz", "/health", "/livez", "/readyz", "/ping"})
+#: Set in a request's scope by a route that has recognised the shape of text-embeddings-inference.
+TEI_SHAPED = "sekisho.tei_shaped"
+
+_SANE_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
+
+
+class Keys:
+    """The accepted API keys, kept as hashes."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._digests = [hashlib.sha256(key.encode()).digest() for key in keys]
+
+    def __bool__(self) -> bool:
+        return bool(self._digests)
+
+    def check(self, headers: Headers) -> None:
+        """Raises Unauthorized. Every known key is compared, each in constant time."""
+        presented = _presented(headers)
+        if not presented:
+            raise Unauthorized("This server needs an API key: send it as `Authorization: Bearer <key>`")
+        digest = hashlib.sha256(presented.encode("utf-8", "surrogateescape")).digest()
+        if not sum(hmac.compare_digest(digest, known) for known in self._digests):
+            raise Unauthorized("The API key is not known to this server: check the key your client sends")
+
+
+class Guard:
+    """ASGI middleware around the whole application."""
+
+    def __init__(self, app: ASGIApp, keys: Keys) -> None:
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        headers = Headers(scope=scope)
+        request_id = _request_id(headers.get("x-request-id", ""))
+        status = 499
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            await send(message)
+
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        try:
+            await self._answer(scope, receive, send_with_id, headers)
+        finally:
+            _account(scope, status, time.perf_counter() - began)
+            structlog.contextvars.unbind_contextvars("request_id")
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
+        started = False
+
+        async def send_noting(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            if self._keys and scope["path"] not in OPEN_PATHS:
+                self._keys.check(headers)
+            await self._app(scope, receive, send_noting)
+        except ClientGone:
+            return
+        except Exception as error:
+            if started:
+                raise
+            response = _as_response(scope, error)
+            await response(scope, receive, send)
+
+
+def _as_response(scope: Scope, error: Exception) -> Response:
+    """The answer an exception becomes. What is not ours is logged whole and told as an internal error."""
+    if isinstance(error, SekishoError):
+        if error.status >= 500:
+            log.error("failed", code=error.code, message=error.message)
+        answer = error
+    else:
+        log.error("failed", exc_info=error)
+        answer = InternalError("Something went wrong in the server; its log has the reason under this request id")
+    return error_response(answer, tei=bool(scope.get(TEI_SHAPED)))
+
+
+def _presented(headers: Headers) -> str:
+    """`Authorization: Bearer x`, a bare `Authorization: x`, `api-key: x` or `x-api-key: x`."""
+    authorization = headers.get("authorization", "").strip()
+    scheme, _, rest = authorization.partition(" ")
+    if scheme.casefold() == "bearer":
+        authorization = rest.strip()
+    return authorization or headers.get("api-key", "").strip() or headers.get("x-api-key", "").strip()
+
+
+def _request_id(given: str) -> str:
+    return given if _SANE_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+
+
+def _account(scope: Scope, status: int, seconds: float) -> None:
+    route = scope.get("route")
+    path = getattr(route, "path", "unmatched")
+    REQUESTS.labels(path, str(status)).inc()
+    REQUEST_SECONDS.labels(path).observe(seconds)
+    log.debug("answered", method=scope["method"], route=path, status=status, ms=round(seconds * 1000, 2))

@@ -1,0 +1,1 @@
+"""One file a dialect, each with its own request and answer types."""

@@ -1,0 +1,80 @@
+"""The process that serves: one listening socket, one event loop, an orderly end."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from types import FrameType
+
+import uvicorn
+
+from sekisho.assemble import Parts
+from sekisho.http.app import create_app
+
+_BACKLOG = 2048
+#: Longer than any client's connection pool keeps an idle connection, so that it is never us who closes it under a
+#: request.
+_KEEP_ALIVE_SECONDS = 75
+
+
+class CannotServe(Exception):
+    """The server cannot start; the message says what to change."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which tells the pool when the end begins."""
+
+    def __init__(self, config: uvicorn.Config, parts: Parts) -> None:
+        super().__init__(config)
+        self._parts = parts
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._parts.pool.drain()
+        super().handle_exit(sig, frame)
+
+
+def serve(parts: Parts, listening: socket.socket) -> None:
+    """Serve until SIGTERM or SIGINT; running requests are finished first."""
+    config = uvicorn.Config(
+        create_app(parts),
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=round(parts.settings.drain_seconds),
+    )
+    _Server(config, parts).run(sockets=[listening])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises CannotServe where the address cannot be had."""
+    try:
+        address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address[4][:2], family=address[0], backlog=_BACKLOG)
+    except socket.gaierror:
+        raise CannotServe(f"{host!r} is no address of this machine: set HOST to one, such as 127.0.0.1") from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise CannotServe(
+                f"port {port} on {host} is in use: stop the other program, or set PORT to another"
+            ) from None
+        raise CannotServe(f"cannot listen on {host}:{port}: {error.strerror}") from None
+
+
+def check_exposure(host: str, *, has_keys: bool, anonymous: bool) -> None:
+    """A server without keys is for this machine only. Raises CannotServe."""
+    if has_keys or anonymous or _is_loopback(host):
+        return
+    raise CannotServe(
+        f"{host} can be reached from other machines and no API key is set: set SEKISHO_API_KEYS, "
+        "or SEKISHO_ANONYMOUS=true to serve everybody"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
