@@ -1,0 +1,1 @@
+"""Measurements. Machines differ and are noisy: only ratios between things measured in one run mean anything."""
