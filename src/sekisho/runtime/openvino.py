@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,11 @@ from sekisho.contract import GRAPH_FILE, Rows
 from sekisho.runtime.model import Inputs
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
+
+#: The first tensor a process hands to OpenVINO initialises tables in its Python binding. Two threads that do so at once
+#: wait for ever: one holds the table's C++ guard and wants the GIL, the other the reverse (seen with 2026.4.1). So each
+#: session is made and first used under this lock, before any lane can reach it.
+_FIRST_USE = threading.Lock()
 
 
 class OpenVinoSession:
@@ -26,6 +32,14 @@ class OpenVinoSession:
         precision: Literal["fp32", "bf16"],
     ) -> None:
         self.lanes = lanes
+        with _FIRST_USE:
+            self._compile(directory, outputs, lanes, threads, precision)
+            for lane in range(lanes):
+                self.run(lane, {name: np.ones((1, 2), np.int32) for name in self._inputs})
+
+    def _compile(
+        self, directory: Path, outputs: tuple[str, ...], lanes: int, threads: int, precision: Literal["fp32", "bf16"]
+    ) -> None:
         compiled = openvino.Core().compile_model(
             str(directory / GRAPH_FILE),
             "CPU",
@@ -37,6 +51,7 @@ class OpenVinoSession:
                 "ENABLE_CPU_PINNING": False,
             },
         )
+        self._inputs = [port.any_name for port in compiled.inputs]
         self._outputs = [compiled.output(name) for name in outputs]
         self._requests = [compiled.create_infer_request() for _ in range(lanes)]
 
