@@ -29,11 +29,15 @@ from __future__ import annotations
 
 
 class SekishoError(Exception):
-    """An error with an answer: `status` and `code` go on the wire, `message` to a person."""
+    """An error with an answer: `status` and `code` go on the wire, `message` to a person.
+
+    permanent: sending the same request again will not help until a person has changed something.
+    """
 
     status = 500
     code = "internal_error"
     type = "server_error"
+    permanent = False
     retry_after_seconds: int | None = None
 
     def __init__(self, message: str, *, param: str | None = None, retry_after_seconds: int | None = None) -> None:
@@ -132,7 +136,9 @@ class ClientGone(SekishoError):
 
 
 class InternalError(SekishoError):
-    """Our fault. Permanent as far as the client is concerned: retrying the same request will not help."""
+    """Our fault."""
+
+    permanent = True
 
 
 class ArtifactRefused(InternalError):
@@ -160,6 +166,7 @@ class ModelUnpinned(NotReady):
     """The model has no revision or digests, so nothing of it may be loaded."""
 
     code = "model_unpinned"
+    permanent = True
     retry_after_seconds = 60
 
 
@@ -168,6 +175,10 @@ class SourceUnreachable(NotReady):
 
     code = "source_unreachable"
     retry_after_seconds = 30
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.permanent = permanent
 
 
 class StorageFull(NotReady):

@@ -46,7 +46,8 @@ def success_headers(timings: Timings, total_seconds: float, truncated: int) -> d
 
 def error_response(error: SekishoError, *, tei: bool = False) -> Response:
     """The one body of every error; for requests in text-embeddings-inference's shape `error` is the bare message."""
-    message = error.message
+    # It may quote what the client sent, which need not be valid Unicode.
+    message = error.message.encode("utf-8", "backslashreplace").decode("utf-8")
     detail: dict[str, Any] = {
         "message": message,
         "type": error.type,
@@ -64,10 +65,11 @@ def error_response(error: SekishoError, *, tei: bool = False) -> Response:
 
 def _retry_headers(error: SekishoError) -> dict[str, str]:
     """Retry-After in whole seconds of 1 to 60, which every client honours; a permanent failure says not to retry."""
-    if error.status in {429, 503, 507} and error.retry_after_seconds is not None:
+    headers: dict[str, str] = {}
+    if error.retry_after_seconds is not None:
         seconds = min(60, max(1, math.ceil(error.retry_after_seconds)))
-        return {"retry-after": str(seconds), "retry-after-ms": str(seconds * 1000)}
-    return {"x-should-retry": "false"} if error.status >= 500 else {}
+        headers = {"retry-after": str(seconds), "retry-after-ms": str(seconds * 1000)}
+    return headers | ({"x-should-retry": "false"} if error.permanent else {})
 
 
 def _milliseconds(seconds: float) -> str:

@@ -6,49 +6,47 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-import sekisho
 from sekisho.assemble import Parts
 from sekisho.catalog.registry import Spec
 from sekisho.errors import InvalidRequest, MethodNotAllowed, RouteNotFound, SekishoError
 from sekisho.http.answers import error_response
 from sekisho.http.guards import Guard, Keys
+from sekisho.http.openapi import document, routes
 from sekisho.http.routes import embed, models, openai, status
 from sekisho.observability import logger
 
 log = logger(__name__)
 
+DIALECTS = (openai.dialect, embed.dialect, models.dialect, status.dialect)
 
-def create_app(parts: Parts) -> FastAPI:
+
+def create_app(parts: Parts) -> Starlette:
     """The ASGI application over these parts, which it closes when it ends."""
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         preloading = asyncio.create_task(_preload(parts))
         yield
         preloading.cancel()
         await parts.pool.close()
 
-    app = FastAPI(
-        title="Sekisho",
-        version=sekisho.__version__,
-        summary="Embeddings for every OpenAI-compatible client, from pinned models",
+    paths = {operation.endpoint: operation.path for dialect in DIALECTS for operation in dialect.operations}
+    keys = Keys(key.get_secret_value() for key in parts.settings.api_keys)
+    app = Starlette(
+        routes=routes(DIALECTS),
         lifespan=lifespan,
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
+        exception_handlers={HTTPException: _framework_error},
+        middleware=[Middleware(Guard, keys=keys, paths=paths)],
     )
+    app.router.redirect_slashes = False
     app.state.parts = parts
-    for dialect in (openai, embed, models, status):
-        app.include_router(dialect.router)
-    app.add_exception_handler(HTTPException, _framework_error)
-    app.add_exception_handler(RequestValidationError, _framework_error)
-    app.add_middleware(Guard, keys=Keys(key.get_secret_value() for key in parts.settings.api_keys))
+    app.state.openapi = document(DIALECTS)
     return app
 
 
@@ -67,14 +65,25 @@ async def _load(parts: Parts, spec: Spec) -> None:
 
 
 async def _framework_error(request: Request, error: Exception) -> Response:
-    """The framework's own errors in our one body; validation is a 400, never a 422."""
+    """The framework's own errors in our one body."""
     status_code = getattr(error, "status_code", 400)
     where = f"{request.method} {request.url.path}"
+    headers: dict[str, str] = {}
     answer: SekishoError
     if status_code == 404:
         answer = RouteNotFound(f"There is no {where}: GET / lists the routes")
     elif status_code == 405:
-        answer = MethodNotAllowed(f"{where} is not offered: GET / lists the routes with their methods")
+        allowed = _methods(request)
+        answer = MethodNotAllowed(f"{where} is not offered: this path takes {allowed}")
+        headers["allow"] = allowed
     else:
         answer = InvalidRequest("The request is not one this route reads: see /docs")
-    return error_response(answer)
+    response = error_response(answer)
+    response.headers.update(headers)
+    return response
+
+
+def _methods(request: Request) -> str:
+    """Every method of a path, which may be spread over several routes."""
+    routes = (route for route in request.app.routes if route.path_regex.match(request.url.path))
+    return ", ".join(sorted({method for route in routes for method in route.methods}))

@@ -16,6 +16,7 @@ from sekisho.service.embed import Input
 Body = TypeVar("Body", bound=BaseModel)
 
 _MIB = 1024 * 1024
+_SHOWN_CHARS = 100
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -112,25 +113,28 @@ def _why_not_json(
 
 def _half_character(value: object) -> tuple[str] | None:
     """Where a lone surrogate stands, which the strict parser refuses and Python's own lets through."""
-    for where, text in _strings(value, ""):
+    for where, text in _strings(value):
         at = next((i for i, char in enumerate(text) if "\ud800" <= char <= "\udfff"), None)
         if at is not None:
             return (
-                f"{where} holds half of a character (the lone surrogate U+{ord(text[at]):04X} at position {at}), "
-                "which is no valid Unicode: a text was cut inside an emoji; remove or complete it",
+                f"{where[:_SHOWN_CHARS]} holds half of a character (the lone surrogate U+{ord(text[at]):04X} at "
+                f"position {at}), which is no valid Unicode: a text was cut inside an emoji; remove or complete it",
             )
     return None
 
 
-def _strings(value: object, where: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, str):
-        yield where, value
-    elif isinstance(value, dict):
-        for key, child in value.items():
-            yield from _strings(child, f"{where}.{key}" if where else key)
-    elif isinstance(value, list):
-        for index, child in enumerate(value):
-            yield from _strings(child, f"{where}[{index}]")
+def _strings(value: object) -> Iterator[tuple[str, str]]:
+    """Every string, keys included, and where it stands. No recursion: the strict parser refuses deep nesting too."""
+    pending: list[tuple[str, object]] = [("", value)]
+    while pending:
+        where, found = pending.pop()
+        if isinstance(found, str):
+            yield where, found
+        elif isinstance(found, dict):
+            yield from ((f"a key of {where or 'the body'}", key) for key in found)
+            pending += [(f"{where}.{key}" if where else key, child) for key, child in found.items()]
+        elif isinstance(found, list):
+            pending += [(f"{where}[{index}]", child) for index, child in enumerate(found)]
 
 
 def _kind(value: object) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import random
 import re
-import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -50,9 +51,11 @@ class Keys:
 class Guard:
     """ASGI middleware around the whole application."""
 
-    def __init__(self, app: ASGIApp, keys: Keys) -> None:
+    def __init__(self, app: ASGIApp, keys: Keys, paths: Mapping[Any, str]) -> None:
+        """`paths`: what metrics call an endpoint; its aliases count under the same name."""
         self._app = app
         self._keys = keys
+        self._paths = paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -74,7 +77,8 @@ class Guard:
         try:
             await self._answer(scope, receive, send_with_id, headers)
         finally:
-            _account(scope, status, time.perf_counter() - began)
+            path = self._paths.get(scope.get("endpoint"), "unmatched")
+            _account(scope["method"], path, status, time.perf_counter() - began)
             structlog.contextvars.unbind_contextvars("request_id")
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
@@ -120,12 +124,12 @@ def _presented(headers: Headers) -> str:
 
 
 def _request_id(given: str) -> str:
-    return given if _SANE_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+    if given and _SANE_ID.fullmatch(given):
+        return given
+    return f"req_{random.getrandbits(96):024x}"
 
 
-def _account(scope: Scope, status: int, seconds: float) -> None:
-    route = scope.get("route")
-    path = getattr(route, "path", "unmatched")
+def _account(method: str, path: str, status: int, seconds: float) -> None:
     REQUESTS.labels(path, str(status)).inc()
     REQUEST_SECONDS.labels(path).observe(seconds)
-    log.debug("answered", method=scope["method"], route=path, status=status, ms=round(seconds * 1000, 2))
+    log.debug("answered", method=method, route=path, status=status, ms=round(seconds * 1000, 2))

@@ -11,6 +11,7 @@ import uvicorn
 
 from sekisho.assemble import Parts
 from sekisho.http.app import create_app
+from sekisho.http.protocol import Protocol
 
 _BACKLOG = 2048
 #: Longer than any client's connection pool keeps an idle connection, so that it is never us who closes it under a
@@ -38,10 +39,11 @@ def serve(parts: Parts, listening: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT; running requests are finished first."""
     config = uvicorn.Config(
         create_app(parts),
-        http="httptools",
+        http=Protocol,
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=round(parts.settings.drain_seconds),
     )

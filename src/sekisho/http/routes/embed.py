@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Annotated, Any
 
-from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,10 +14,11 @@ from sekisho.http.answers import json_response, success_headers
 from sekisho.http.bodies import check, read_inputs
 from sekisho.http.departure import unless_gone
 from sekisho.http.guards import TEI_SHAPED
-from sekisho.http.wiring import MODEL_ERRORS, documented, json_object, parts_of, request_body
+from sekisho.http.openapi import MODEL_ERRORS, Dialect
+from sekisho.http.wiring import json_object, parts_of
 from sekisho.service.embed import Embedded, EmbedRequest
 
-router = APIRouter(tags=["embed"])
+dialect = Dialect("embed")
 
 
 class EmbedBody(BaseModel):
@@ -36,8 +36,15 @@ class EmbedBody(BaseModel):
     dimensions: int | None = None
 
 
-@router.get("/embed", summary="One text → its vector", responses=documented(*MODEL_ERRORS, ok="The vector"))
-async def embed_one(request: Request, q: str | None = None) -> Response:
+@dialect.get(
+    "/embed",
+    "One text → its vector",
+    '{"vector", "dimension", "text"}',
+    errors=MODEL_ERRORS,
+    query={"q": "The text", "model": "Left out: the default model"},
+)
+async def embed_one(request: Request) -> Response:
+    q = request.query_params.get("q")
     if q is None:
         raise InvalidRequest("Add the text as `?q=…`", param="q")
     began = time.perf_counter()
@@ -47,11 +54,13 @@ async def embed_one(request: Request, q: str | None = None) -> Response:
     return _answer(content, result, began)
 
 
-@router.post(
+@dialect.post(
     "/embed",
-    summary="Texts → vectors, in the older shapes",
-    responses=documented(*MODEL_ERRORS, ok="Vectors in input order"),
-    openapi_extra=request_body(EmbedBody, {"texts": ["動的計画法", "グラフ理論"]}),
+    "Texts → vectors, in the older shapes",
+    "Vectors in input order",
+    body=EmbedBody,
+    example={"texts": ["動的計画法", "グラフ理論"]},
+    errors=MODEL_ERRORS,
 )
 async def embed_many(request: Request) -> Response:
     began = time.perf_counter()

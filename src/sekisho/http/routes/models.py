@@ -4,38 +4,41 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from sekisho.assemble import Parts
 from sekisho.catalog.registry import Spec, describe
 from sekisho.http.answers import json_response
-from sekisho.http.wiring import documented, parts_of
+from sekisho.http.openapi import Dialect
+from sekisho.http.wiring import parts_of
 
-router = APIRouter(tags=["models"])
+dialect = Dialect("models")
 
 
-@router.get("/v1/models", summary="The models, as OpenAI lists them", responses=documented(401, ok="The list"))
+@dialect.get("/v1/models", "The models, as OpenAI lists them", "The list", errors=(401,))
 async def list_models(request: Request) -> Response:
     parts = parts_of(request)
     return json_response({"object": "list", "data": [_object(parts, spec) for spec in parts.catalog.registry]})
 
 
-@router.get("/v1/models/{name:path}", summary="One model", responses=documented(401, 404, ok="The model"))
-async def show_model(request: Request, name: str) -> Response:
+@dialect.get("/v1/models/{name:path}", "One model", "The model", errors=(401, 404), aliases=("/models/{name:path}",))
+async def show_model(request: Request) -> Response:
+    name = request.path_params["name"]
     parts = parts_of(request)
     return json_response(_object(parts, parts.catalog.registry.find(name)) | {"id": name})
 
 
-@router.get("/models", summary="The registry with every detail", responses=documented(401, ok="The registry"))
+@dialect.get("/models", "The registry with every detail", "The registry", errors=(401,))
 async def registry(request: Request) -> Response:
     parts = parts_of(request)
     models = [
         describe(spec) | _object(parts, spec) | {"names": parts.catalog.registry.names(spec)}
         for spec in parts.catalog.registry
     ]
-    return json_response({"models": models, "default": {"embedding": parts.catalog.registry.default_name("embedding")}})
+    default = {"embedding": parts.catalog.registry.default_name("embedding")}
+    # `object` and `data` are for clients whose base URL lacks the /v1.
+    return json_response({"object": "list", "data": models, "default": default})
 
 
 def _object(parts: Parts, spec: Spec) -> dict[str, Any]:

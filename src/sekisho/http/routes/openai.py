@@ -6,7 +6,6 @@ import hashlib
 import time
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,13 +15,14 @@ from sekisho.errors import InvalidRequest
 from sekisho.http.answers import embedding_value, json_response, success_headers
 from sekisho.http.bodies import check, read_inputs
 from sekisho.http.departure import unless_gone
-from sekisho.http.wiring import MODEL_ERRORS, documented, json_object, parts_of, request_body
+from sekisho.http.openapi import MODEL_ERRORS, Dialect
+from sekisho.http.wiring import json_object, parts_of
 from sekisho.observability import logger
 from sekisho.service.embed import Embedded, EmbedRequest
 from sekisho.service.quantize import OUTPUT_TYPES, OutputType, quantize
 
 log = logger(__name__)
-router = APIRouter(tags=["embeddings"])
+dialect = Dialect("embeddings")
 
 _INPUT_SCHEMA: dict[str, Any] = {
     "description": "A text, a list of texts, a list of token ids, a list of lists of token ids, or a list of {text}",
@@ -137,16 +137,15 @@ class EmbeddingsBody(BaseModel):
         )
 
 
-_DOCS: dict[str, Any] = {
-    "responses": documented(*MODEL_ERRORS, ok="Vectors in input order"),
-    "openapi_extra": request_body(EmbeddingsBody, {"input": ["こんにちは", "hello"], "model": "all-minilm-l6-v2"}),
-}
-
-
-@router.post("/v1/embeddings", summary="Texts → vectors", **_DOCS)
-@router.post("/embeddings", include_in_schema=False)
-@router.post("/v1/v1/embeddings", include_in_schema=False)
-@router.post("/v1/embeddings/embeddings", include_in_schema=False)
+@dialect.post(
+    "/v1/embeddings",
+    "Texts → vectors",
+    "Vectors in input order, and the number of tokens the model saw",
+    body=EmbeddingsBody,
+    example={"input": ["こんにちは", "hello"], "model": "all-minilm-l6-v2"},
+    errors=MODEL_ERRORS,
+    aliases=("/embeddings", "/v1/v1/embeddings", "/v1/embeddings/embeddings"),
+)
 async def embeddings(request: Request) -> Response:
     began = time.perf_counter()
     body = check(EmbeddingsBody, _without_nulls(await json_object(request)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -12,9 +11,10 @@ from starlette.responses import HTMLResponse, Response
 import sekisho
 from sekisho.errors import NotReady, RouteNotFound
 from sekisho.http.answers import json_response
-from sekisho.http.wiring import documented, parts_of
+from sekisho.http.openapi import Dialect
+from sekisho.http.wiring import parts_of
 
-router = APIRouter(tags=["status"])
+dialect = Dialect("status")
 
 _ASSETS = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
 _DOCS_PAGE = """<!doctype html>
@@ -26,15 +26,12 @@ _DOCS_PAGE = """<!doctype html>
 """
 
 
-@router.get("/healthz", summary="The process is alive", responses=documented(ok='{"ok": true}'))
-@router.get("/health", include_in_schema=False)
-@router.get("/livez", summary="The process is alive", responses=documented(ok='{"ok": true}'))
-@router.get("/ping", include_in_schema=False)
-async def alive() -> Response:
+@dialect.get("/healthz", "The process is alive", '{"ok": true}', aliases=("/health", "/livez", "/ping"))
+async def alive(_request: Request) -> Response:
     return json_response({"ok": True})
 
 
-@router.get("/readyz", summary="The server takes requests", responses=documented(503, ok='{"ok": true}'))
+@dialect.get("/readyz", "The server takes requests", '{"ok": true}', errors=(503,))
 async def ready(request: Request) -> Response:
     """503 while draining, while a model marked `preload` is not up, or when a worker has died and not come back."""
     parts = parts_of(request)
@@ -48,27 +45,33 @@ async def ready(request: Request) -> Response:
     return json_response({"ok": True})
 
 
-@router.get("/metrics", summary="Prometheus metrics", include_in_schema=False)
-async def metrics() -> Response:
+@dialect.get("/metrics", "Prometheus metrics", "Metrics", media_type="text/plain", errors=(401,))
+async def metrics(_request: Request) -> Response:
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/", summary="What this server is", responses=documented(401, ok="Name, version, models, routes"))
+@dialect.get("/", "What this server is", "Name, version, models, routes", errors=(401,))
 async def index(request: Request) -> Response:
-    paths = request.app.openapi()["paths"]
-    routes = [f"{method.upper()} {path}" for path, methods in paths.items() for method in methods]
+    paths = request.app.state.openapi["paths"]
+    listed = [f"{method.upper()} {path}" for path, methods in paths.items() for method in methods]
     names = [spec.name for spec in parts_of(request).catalog.registry]
-    return json_response({"name": "sekisho", "version": sekisho.__version__, "models": names, "routes": routes})
+    return json_response({"name": "sekisho", "version": sekisho.__version__, "models": names, "routes": listed})
 
 
-@router.get("/docs", include_in_schema=False)
-async def docs() -> Response:
+@dialect.get("/openapi.json", "This document", "OpenAPI 3.1", errors=(401,))
+async def openapi(request: Request) -> Response:
+    return json_response(request.app.state.openapi)
+
+
+@dialect.get("/docs", "The documentation to try things in", "A page", media_type="text/html", errors=(401,))
+async def docs(_request: Request) -> Response:
     return HTMLResponse(_DOCS_PAGE)
 
 
-@router.get("/docs/{name}", include_in_schema=False)
-async def docs_asset(name: str) -> Response:
+@dialect.get("/docs/{name}", "An asset of the documentation", "A file", media_type="*/*", errors=(401, 404))
+async def docs_asset(request: Request) -> Response:
     """Swagger UI from this package: a machine without the internet reads the documentation too."""
+    name = request.path_params["name"]
     if name not in _ASSETS:
         raise RouteNotFound(f"There is no {name!r} here")
     content = files("sekisho").joinpath(f"http/static/{name}.gz").read_bytes()

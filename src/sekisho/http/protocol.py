@@ -1,0 +1,45 @@
+"""HTTP/1.1 below the application: what curl really sends, and our error body even for what is no HTTP."""
+
+from __future__ import annotations
+
+from urllib.parse import quote_from_bytes
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from sekisho.errors import InvalidRequest
+from sekisho.http.answers import error_response
+
+#: Every byte that may stand in a request line as it is, `%` included: what is encoded already stays so.
+_ASCII = "".join(map(chr, range(0x20, 0x7F)))
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's, whose parser refuses a URL with raw UTF-8 in it; `curl "…/embed?q=動的計画法"` sends just that."""
+
+    _inside_message = False
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the connection."""
+        if not self._inside_message:
+            line, end, rest = data.partition(b"\r\n")
+            if end and not line.isascii():
+                data = quote_from_bytes(line, safe=_ASCII).encode("ascii") + end + rest
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """The parser's callback for a request's first byte."""
+        self._inside_message = True
+        super().on_message_begin()
+
+    def on_message_complete(self) -> None:
+        """The parser's callback for a request's last byte."""
+        self._inside_message = False
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer bytes that are no HTTP request, and close."""
+        answer = error_response(InvalidRequest("The request is not valid HTTP/1.1: check the URL and the headers"))
+        head = [f"{name.decode('latin-1')}: {value.decode('latin-1')}" for name, value in answer.raw_headers]
+        lines = ["HTTP/1.1 400 Bad Request", *head, "connection: close", "", ""]
+        self.transport.write("\r\n".join(lines).encode("latin-1") + bytes(answer.body))
+        self.transport.close()
