@@ -58,6 +58,10 @@ def main() -> None:
     except (SekishoError, RegistryInvalid, _Failed) as error:
         err.print(f"sekisho: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        err.print(f"sekisho: {where}{error.strerror or error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(1)
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"]).upper()
@@ -92,7 +96,6 @@ def serve(
         host=host, port=port, models=models, engine=engine, threads=threads, offline=offline, log_format=log_format,
         log_level=log_level,
     )  # fmt: skip
-    configure_logging(settings)
     try:
         check_exposure(settings.host, has_keys=bool(settings.api_keys), anonymous=settings.anonymous)
         parts = assemble(settings)
@@ -188,7 +191,7 @@ def convert(
     target: Annotated[Path, typer.Argument(help="Directory to make")],
     pooling: Annotated[str | None, typer.Option(help="mean, cls, max, last, weighted_mean")] = None,
     normalize: Annotated[bool | None, typer.Option(help="L2-normalise inside the graph")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Longest input")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=2, help="Longest input")] = None,
     family: Annotated[str | None, typer.Option(help="Where config.json has no model_type")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -207,8 +210,8 @@ def convert(
     else:
         out.print(
             f"{contract.family}, {contract.parameters:,} parameters, {contract.width} dimensions → {target}",
-            highlight=False,
-        )
+            highlight=False, markup=False, soft_wrap=True,
+        )  # fmt: skip
 
 
 @app.command()
@@ -217,14 +220,13 @@ def embed(
     model: Annotated[str | None, typer.Option(help="Name or alias; left out: the default model")] = None,
     input_type: Annotated[str | None, typer.Option(help="query, document, …")] = None,
     dimensions: Annotated[int | None, typer.Option(help="Cut the vectors")] = None,
-    file: Annotated[Path | None, typer.Option(help="A file with a text a line")] = None,
+    file: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="A file with a text a line")] = None,
     models: ModelsFile = None,
 ) -> None:
     """Texts to vectors without a server: JSON lines {"text", "embedding"} on stdout."""
     from sekisho.service.embed import EmbedRequest
 
-    settings = _settings(models=models, log_level="warning")
-    configure_logging(settings)
+    settings = _settings(models=models)
     given = texts or _lines(file)
     if not given:
         raise _Failed("no texts: give them as arguments, on stdin, or with --file")
@@ -266,14 +268,17 @@ def doctor(models: ModelsFile = None, as_json: AsJson = False) -> None:
 
 
 def _settings(**given: Any) -> Settings:
-    return Settings(**{key: value for key, value in given.items() if value is not None})
+    """The environment's settings under a command's flags; logs go to stderr from here on."""
+    settings = Settings(**{key: value for key, value in given.items() if value is not None})
+    configure_logging(settings)
+    return settings
 
 
 def _greet(settings: Settings, catalog: Catalog, port: int) -> None:
     shown = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - a comparison
     model = catalog.registry.default_name("embedding")
     base = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
-    err.print(f"[bold]Sekisho {sekisho.__version__}[/] on [link={base}]{base}[/link]  ·  OpenAI base URL {base}/v1")
+    err.print(f"[bold]Sekisho {sekisho.__version__}[/]  ·  OpenAI base URL {base}/v1", soft_wrap=True)
     err.print(
         f"  curl {base}/v1/embeddings -H 'content-type: application/json' "
         f"""-d '{{"input": "こんにちは", "model": "{model}"}}'""",
@@ -348,7 +353,7 @@ def _explain(catalog: Catalog, spec: Spec) -> list[tuple[str, Any, str]]:
     if prepared is not None:
         contract = asdict(prepared.contract)
         rows += [
-            (f"contract.{key}", contract[key], prepared.contract.origins.get(key, "checkpoint"))
+            (f"contract.{key}", contract[key], prepared.contract.origins.get(key, "config.json"))
             for key in ("family", "width", "max_tokens", "pooling", "normalized", "parameters", "vocabulary")
         ]
     return rows
@@ -388,8 +393,12 @@ def _diagnose(settings: Settings, catalog: Catalog) -> dict[str, Any]:
 def _lines(file: Path | None) -> list[str]:
     if file is None and sys.stdin.isatty():
         return []
-    text = file.read_text("utf-8") if file is not None else sys.stdin.read()
-    return text.splitlines()
+    try:
+        text = file.read_text("utf-8") if file is not None else sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise _Failed(f"the texts are not UTF-8: byte {error.start:,} is {error.object[error.start]:#04x}") from None
+    # Only newlines end a line: splitlines would cut a text at a form feed or U+2028 too.
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 def _report(results: list[dict[str, Any]], done: str, *, as_json: bool) -> None:

@@ -6,11 +6,12 @@ The contract is the whole conversation between the converter, which writes it, a
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,16 +59,25 @@ class Contract:
     version: int = CONTRACT_VERSION
 
     def write(self, directory: Path) -> None:
-        (directory / CONTRACT_FILE).write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", "utf-8")
+        values = asdict(self)
+        values["seal"] = _digest(values)
+        (directory / CONTRACT_FILE).write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
     @classmethod
     def read(cls, directory: Path) -> Contract:
         """Raises OSError or ValueError where the directory is no prepared model of this version."""
         values = json.loads((directory / CONTRACT_FILE).read_text("utf-8"))
-        if values.get("version") != CONTRACT_VERSION:
-            raise ValueError(f"contract version {values.get('version')}, expected {CONTRACT_VERSION}")
+        if not isinstance(values, dict) or values.get("version") != CONTRACT_VERSION:
+            raise ValueError(f"no contract of version {CONTRACT_VERSION}")
+        if values.pop("seal", None) != _digest(values):
+            raise ValueError("the contract was changed after it was written")
         values |= {"inputs": tuple(values["inputs"]), "outputs": tuple(values["outputs"])}
         return cls(**values)
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    """The contract vouches for the files beside it; this vouches for the contract."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

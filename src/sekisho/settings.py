@@ -28,9 +28,7 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", validation_alias=AliasChoices("SEKISHO_HOST", "HOST"))
     port: int = Field(8000, ge=0, le=65535, validation_alias=AliasChoices("SEKISHO_PORT", "PORT", "APP_PORT"))
     models: Path | None = Field(None, description="Registry file; default: ./models.yaml, else the shipped one")
-    home: Path = Field(
-        default_factory=lambda: user_cache_path("sekisho"), description="Prepared models and downloads live here"
-    )
+    home: Path = Field(default_factory=lambda: user_cache_path("sekisho"), description="Prepared models live here")
     offline: bool = Field(
         False,
         validation_alias=AliasChoices("SEKISHO_OFFLINE", "HF_HUB_OFFLINE"),

@@ -66,7 +66,7 @@ class Artifacts:
 
     def pins(self, spec: Spec, locked: LockedModel | None) -> Mapping[str, Pin]:
         """What each file must be: the lock's word; for a local directory that nobody locked, its present bytes."""
-        if locked is not None and (spec.source.hub is None or locked.revision == spec.source.revision):
+        if locked is not None and spec.pinned and (spec.source.hub is None or locked.revision == spec.source.revision):
             return locked.files
         if spec.source.hub is None:
             return self.measure(spec)
@@ -109,7 +109,9 @@ class Artifacts:
                 f"{name} of the model {spec.name!r} was refused: {'; '.join(refusals)}. "
                 "It is not the file models.lock pins: fetch it again or, if the change is meant, lock the model anew"
             )
-        raise SourceUnreachable(f"{name} of the model {spec.name!r} could not be had: {'; '.join(misses)}")
+        raise SourceUnreachable(
+            f"The model {spec.name!r} could not be fetched: {name}: {'; '.join(misses)}", permanent=self._offline
+        )
 
     def _places(self, source: Source) -> Iterator[Place]:
         """The source itself first. Callers that only want the bytes try local places before the network."""
@@ -124,7 +126,8 @@ class Artifacts:
 
     def _path(self, path: Path) -> Place:
         root = self._directory / path
-        return Place(f"path {path}", lambda name: _inside(root, name))
+        shown = path.name if path.is_absolute() else path  # the label goes into messages, which hold no server path
+        return Place(f"path {shown}", lambda name: _inside(root, name))
 
     def _package(self, package: str, subdir: str) -> Place:
         def find(name: str) -> Path | None:
@@ -141,27 +144,37 @@ class Artifacts:
 
     def _from_hub(self, repository: str, revision: str | None, name: str) -> Path | None:
         """Through the user's own hub cache (HF_HOME), where other programs may have put the file already."""
-        from huggingface_hub import hf_hub_download  # slow to import, and most starts need nothing from a hub
-        from huggingface_hub.errors import (
-            EntryNotFoundError,
-            HfHubHTTPError,
-            HFValidationError,
-            LocalEntryNotFoundError,
-        )
+        # Slow to import, and most starts need nothing from a hub.
+        from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
+        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
         if revision is None:
             return None
         try:
-            return Path(hf_hub_download(repository, name, revision=revision, local_files_only=self._offline))
-        except LocalEntryNotFoundError as error:
-            reason = "and the server is offline" if self._offline else "and the hub cannot be reached"
-            raise SourceUnreachable(f"hub {repository}: not in the local cache {reason}") from error
+            cached = try_to_load_from_cache(repository, name, revision=revision)
+            if isinstance(cached, str):
+                return Path(cached)
+            if self._offline:
+                raise SourceUnreachable(
+                    f"hub {repository}: not in the local cache, and the server is offline: "
+                    "fetch the model once with `sekisho pull`, SEKISHO_OFFLINE unset"
+                )
+            # Asked once before: on its own the download repeats a failing request for half a minute and more.
+            get_hf_file_metadata(hf_hub_url(repository, name, revision=revision))
+            return Path(hf_hub_download(repository, name, revision=revision))
+        except SekishoError:
+            raise
         except EntryNotFoundError:
             return None
         except HfHubHTTPError as error:
             raise SourceUnreachable(f"hub {repository}: {_hub_advice(error.response.status_code)}") from error
-        except (HFValidationError, OSError) as error:
-            raise SourceUnreachable(f"hub {repository}: {type(error).__name__}") from error
+        except OSError as error:
+            raise SourceUnreachable(f"hub {repository}: {error.strerror or type(error).__name__}") from error
+        except Exception as error:  # its library lets those of its HTTP client through
+            raise SourceUnreachable(
+                f"hub {repository}: not in the local cache, and the hub cannot be reached ({type(error).__name__}): "
+                "the server tries again with a later request"
+            ) from error
 
 
 def _inside(root: Path, name: str) -> Path | None:

@@ -36,10 +36,10 @@ class LocatedYaml:
             data = yaml.safe_load(text)
         except OSError as error:
             raise RegistryInvalid(f"{path}: {error.strerror or error}") from None
-        except (yaml.YAMLError, ValueError) as error:
+        except Exception as error:  # PyYAML's own, and what Python raises for `!!int ""` or a thousand brackets
             raise RegistryInvalid(f"{path}: {_yaml_problem(error)}") from None
         document = cls(str(path), data, root)
-        document._refuse_duplicates(root)
+        document._refuse_duplicates()
         return document
 
     def at(self, location: Location, message: str) -> str:
@@ -62,17 +62,28 @@ class LocatedYaml:
             node, line = child
         return line
 
-    def _refuse_duplicates(self, node: yaml.Node | None) -> None:
-        if isinstance(node, yaml.MappingNode):
-            seen: set[str] = set()
-            for key, value in node.value:
-                if key.value in seen:
-                    raise RegistryInvalid(f"{self._name}:{key.start_mark.line + 1}: {key.value}: is given twice")
-                seen.add(key.value)
-                self._refuse_duplicates(value)
-        elif isinstance(node, yaml.SequenceNode):
-            for value in node.value:
-                self._refuse_duplicates(value)
+    def _refuse_duplicates(self) -> None:
+        """Each node once: an alias may name a node that holds it."""
+        waiting = [] if self._root is None else [self._root]
+        seen: set[int] = set()
+        while waiting:
+            node = waiting.pop()
+            if id(node) in seen:
+                continue
+            seen.add(id(node))
+            if isinstance(node, yaml.SequenceNode):
+                waiting += node.value
+            elif isinstance(node, yaml.MappingNode):
+                self._refuse_twice([key for key, _ in node.value])
+                waiting += [value for _, value in node.value]
+
+    def _refuse_twice(self, keys: Sequence[yaml.Node]) -> None:
+        given: set[tuple[str, str]] = set()
+        for key in keys:
+            name = (key.tag, str(key.value))
+            if name in given:
+                raise RegistryInvalid(f"{self._name}:{key.start_mark.line + 1}: {key.value}: is given twice")
+            given.add(name)
 
 
 def _child(node: yaml.Node | None, part: str | int) -> tuple[yaml.Node, int] | None:
@@ -96,11 +107,13 @@ def _expectation(location: Location, problem: dict[str, Any], known_keys: KnownK
         hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
         return f"is not a known key; {hint}"
     expected = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if problem["type"] == "model_type":
+        expected = f"a mapping with keys of its own: {', '.join(sorted(known_keys(location)))}"
     got = "" if isinstance(problem["input"], dict | list) else f", got {problem['input']!r}"
     return f"expected {expected}{got}"
 
 
 def _yaml_problem(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or str(error)
+    problem = getattr(error, "problem", None) or f"cannot be read: {' '.join(str(error).split())}"
     return f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if mark else problem

@@ -65,6 +65,8 @@ def load_lock(path: Path) -> Lock:
         return Lock()
     except OSError as error:
         raise RegistryInvalid(f"{path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise RegistryInvalid(f"{path}: {error}; `sekisho lock` writes this file anew") from None
     try:
         return Lock.model_validate_json(text)
     except ValidationError as error:
@@ -75,11 +77,12 @@ def load_lock(path: Path) -> Lock:
 
 def dump_lock(lock: Lock) -> str:
     """The text of a lock file: sorted, one file a line, so that a diff reads well."""
-    models = {
-        name: {
-            "revision": model.revision,
-            "files": {path: model.files[path].model_dump() for path in sorted(model.files)},
-        }
-        for name, model in sorted(lock.models.items())
-    }
-    return json.dumps({"version": lock.version, "models": models}, indent=1) + "\n"
+    models = ",\n".join(_dump_model(name, model) for name, model in sorted(lock.models.items()))
+    return f'{{\n "version": {lock.version},\n "models": {{\n{models}\n }}\n}}\n'
+
+
+def _dump_model(name: str, model: LockedModel) -> str:
+    pins = sorted(model.files.items())
+    files = ",\n".join(f"    {json.dumps(path)}: {json.dumps(pin.model_dump())}" for path, pin in pins)
+    head = f'  {json.dumps(name)}: {{\n   "revision": {json.dumps(model.revision)},\n'
+    return f'{head}   "files": {{\n{files}\n   }}\n  }}'

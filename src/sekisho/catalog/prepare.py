@@ -30,6 +30,7 @@ log = logger(__name__)
 Progress = Callable[[str, int, int], None]
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 _MIB = 1024 * 1024
 
 
@@ -158,11 +159,11 @@ def _open(directory: Path, seconds: float) -> Prepared | None:
 
 
 def _discard_remains(target: Path) -> None:
-    """What a killed process left, and a damaged target.
+    """What a killed process left, also when it made another version of the model, and a damaged target.
 
     Only called under the model's lock, so nobody is at work there.
     """
-    for path in target.parent.glob(f".{target.name}.*"):
+    for path in target.parent.glob(".*.*"):
         shutil.rmtree(path, ignore_errors=True)
     if target.exists():
         shutil.rmtree(target)
@@ -202,7 +203,7 @@ def _storage_errors(spec: Spec, directory: Path) -> Iterator[None]:
                 f"The disk of the cache filled up while the model {spec.name!r} was being prepared: "
                 "make room, or point SEKISHO_HOME at a larger disk. Nothing half-made is left behind"
             ) from error
-        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        if error.errno in _NO_ACCESS:
             raise StorageFull(
                 "The cache cannot be written: set SEKISHO_HOME to a directory this user may write"
             ) from error

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from sekisho.catalog.located_yaml import LocatedYaml, Location
 from sekisho.contract import Kind, Pooling, Precision
@@ -29,10 +29,14 @@ def _duration(value: object) -> object:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h|d)", value) if isinstance(value, str) else None
     if match is None:
         raise ValueError("a duration such as 90s, 15m, 2h, 1d, or always")
-    return timedelta(**{_UNITS[match[2]]: float(match[1])})
+    try:
+        return timedelta(**{_UNITS[match[2]]: float(match[1])})
+    except OverflowError:
+        raise ValueError("a duration of at most 999999999d") from None
 
 
 Duration = Annotated[timedelta | None, BeforeValidator(_duration)]
+Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
 
 
@@ -43,7 +47,7 @@ class _Strict(BaseModel):
 class Place(_Strict):
     """Where files can be had besides the source: an installed Python distribution, or a directory."""
 
-    package: str | None = None
+    package: Text | None = None
     subdir: str = ""
     path: Path | None = None
 
@@ -54,13 +58,19 @@ class Place(_Strict):
         return self
 
 
+def _full_commit(revision: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{40}", revision):
+        raise ValueError("a full commit, 40 hex digits (a branch or tag moves, and vectors would move with it)")
+    return revision
+
+
 class Source(_Strict):
     """Where a model comes from. `revision` is a full commit: a branch moves, and vectors would move with it."""
 
-    hub: str | None = None
-    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
+    hub: Text | None = None
+    revision: Annotated[str, AfterValidator(_full_commit)] | None = None
     path: Path | None = None
-    package: str | None = None
+    package: Text | None = None
     subdir: str = ""
     mirrors: tuple[Place, ...] = ()
 
@@ -120,11 +130,18 @@ class _Defaults(_Strict):
     reranker: Name | None = None
 
 
+def _not_empty(models: tuple[Spec, ...]) -> tuple[Spec, ...]:
+    """Only asked of specs that are right: `min_length` would count those that are not as missing."""
+    if not models:
+        raise ValueError("at least one model")
+    return models
+
+
 class _File(_Strict):
     version: Literal[1]
     defaults: _Defaults = _Defaults()
     aliases: Mapping[Name, Name] = {}
-    models: tuple[Spec, ...] = Field(min_length=1)
+    models: Annotated[tuple[Spec, ...], AfterValidator(_not_empty)]
 
 
 class Registry:
@@ -135,7 +152,7 @@ class Registry:
         self.directory = directory
         self._defaults = file.defaults
         self._specs = {spec.name: spec for spec in file.models}
-        self._names = dict(_all_names(file))
+        self._names = _all_names(file)
 
     def __iter__(self) -> Iterator[Spec]:
         return iter(self._specs.values())
@@ -169,18 +186,18 @@ class Registry:
     def _hint(self, name: str) -> str:
         close = difflib.get_close_matches(name.casefold(), self._folded(), n=3, cutoff=0.5)
         if close:
-            return f"Did you mean {' or '.join(repr(self._folded()[c]) for c in dict.fromkeys(close))}?"
+            meant = dict.fromkeys(self._folded()[folded] for folded in close)
+            return f"Did you mean {' or '.join(map(repr, meant))}?"
         return f"Models here: {', '.join(sorted(self._specs))}."
 
 
-def _all_names(file: _File) -> Iterator[tuple[str, str]]:
+def _all_names(file: _File) -> dict[str, str]:
+    """Name → the model's own. A hub id stands back behind a name that somebody gave."""
+    names = {name: spec.name for spec in file.models for name in (spec.name, *spec.aliases)}
     for spec in file.models:
-        yield spec.name, spec.name
-        for alias in spec.aliases:
-            yield alias, spec.name
         if spec.source.hub:
-            yield spec.source.hub, spec.name
-    yield from file.aliases.items()
+            names.setdefault(spec.source.hub, spec.name)
+    return names | {alias: names[target] for alias, target in file.aliases.items()}
 
 
 def registry_path(setting: Path | None) -> Path:
@@ -225,8 +242,13 @@ def _check_names(file: _File, document: LocatedYaml) -> None:
     owners: dict[str, str] = {}
     for index, spec in enumerate(file.models):
         for name in dict.fromkeys((spec.name, *spec.aliases)):
-            if owners.setdefault(name, spec.name) != spec.name or (name == spec.name and _declared(file, name) > 1):
+            if name in owners:
                 raise RegistryInvalid(document.at(("models", index, "name"), f"the name {name!r} is given twice"))
+            owners[name] = spec.name
+    for alias, meant in file.aliases.items():
+        if alias in owners and owners[alias] != owners.get(meant):
+            raise RegistryInvalid(document.at(("aliases", alias), f"the name {alias!r} is given twice"))
+    owners |= {spec.source.hub: spec.name for spec in file.models if spec.source.hub}
     targets: list[tuple[tuple[str | int, ...], str | None]] = [
         (("defaults", "embedding"), file.defaults.embedding),
         (("defaults", "reranker"), file.defaults.reranker),
@@ -237,10 +259,6 @@ def _check_names(file: _File, document: LocatedYaml) -> None:
             close = difflib.get_close_matches(target, owners, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise RegistryInvalid(document.at(location, f"no model is called {target!r}{hint}"))
-
-
-def _declared(file: _File, name: str) -> int:
-    return sum(spec.name == name for spec in file.models)
 
 
 def describe(spec: Spec) -> dict[str, Any]:

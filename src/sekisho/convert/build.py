@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -36,6 +38,10 @@ _POOLING_FLAGS: dict[str, Pooling] = {
     "pooling_mode_lasttoken": "last",
     "pooling_mode_weightedmean_tokens": "weighted_mean",
 }
+
+
+#: The modules of a sentence-transformers pipeline that a graph holds.
+_MODULES = ("Transformer", "Pooling", "Normalize")
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,7 @@ def convert(source: Path, target: Path, choices: Choices, progress: Progress | N
     if choices.kind != "embedding":
         raise ConversionFailed("only embedding models are converted by this version")
     checkpoint = Checkpoint.open(source)
+    _check_modules(checkpoint)
     family = family_for(choices.family or checkpoint.config.get("model_type"))
     origins: dict[str, str] = {"family": "models.yaml" if choices.family else "config.json"}
     pooling = _pooling(checkpoint, choices, origins)
@@ -112,6 +119,8 @@ def convert(source: Path, target: Path, choices: Choices, progress: Progress | N
 
 def _pooling(checkpoint: Checkpoint, choices: Choices, origins: dict[str, str]) -> Pooling:
     if choices.pooling:
+        if choices.pooling not in get_args(Pooling):
+            raise ConversionFailed(f"pooling {choices.pooling!r} is not known; known: {', '.join(get_args(Pooling))}")
         origins["pooling"] = "models.yaml"
         return choices.pooling
     config = checkpoint.module("Pooling")
@@ -140,9 +149,9 @@ def _pooling_of(config: Mapping[str, Any]) -> Pooling:
 
 def _normalize(checkpoint: Checkpoint, choices: Choices, origins: dict[str, str]) -> bool:
     if choices.normalize is not None:
-        origins["normalize"] = "models.yaml"
+        origins["normalized"] = "models.yaml"
         return choices.normalize
-    origins["normalize"] = "modules.json"
+    origins["normalized"] = "modules.json"
     return checkpoint.module("Normalize") is not None
 
 
@@ -170,6 +179,15 @@ def _outputs(graph: Graph, rows: Value, normalize: bool) -> dict[str, Value]:
     return {"embedding": unit, "norm": norm}
 
 
+def _check_modules(checkpoint: Checkpoint) -> None:
+    unknown = [kind for kind, _ in checkpoint.modules if kind not in _MODULES]
+    if unknown:
+        raise ConversionFailed(
+            f"modules.json asks for {', '.join(unknown)}, which would be missing from the graph; "
+            f"{', '.join(_MODULES)} are supported"
+        )
+
+
 def _check_left_over(names: list[str]) -> None:
     if names:
         shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
@@ -194,7 +212,14 @@ def _save(model: ir.Model, target: Path, progress: Progress | None) -> None:
             progress(written, total)
 
     # 4,096: both engines map the file into memory, and a tensor that starts on a page is shared with the page cache.
-    ir.save(model, target / GRAPH_FILE, external_data=WEIGHTS_FILE, callback=report, alignment=4096)
+    try:
+        ir.save(model, target / GRAPH_FILE, external_data=WEIGHTS_FILE, callback=report, alignment=4096)
+    except OSError as error:
+        if error.errno is None:  # NumPy tells a short write in words alone
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise
+    if progress is not None:
+        progress(total, total)  # the smallest tensors stay in the graph file, of which nothing is reported
 
 
 def _copy_tokenizer(source: Path, target: Path) -> None:

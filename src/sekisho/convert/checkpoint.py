@@ -34,6 +34,13 @@ def read_json(path: Path) -> Any:
         raise ConversionFailed(f"{path.name} is not valid JSON: {error}") from None
 
 
+def _object(path: Path) -> Mapping[str, Any]:
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise ConversionFailed(f"{path.name} holds no JSON object")
+    return value
+
+
 class Weights:
     """The tensors of a checkpoint under the names its family uses, which knows what was taken from it.
 
@@ -48,8 +55,12 @@ class Weights:
         except (OSError, SafetensorError) as error:
             raise ConversionFailed(f"{path.name} is not a readable safetensors file: {error}") from None
         self._path = path
-        self._stored = {new: old for old in stored if (new := rename(old)) is not None}
+        self._stored: dict[str, str] = {}
         self._taken: set[str] = set()
+        for old in stored:
+            new = rename(old)
+            if new is not None and self._stored.setdefault(new, old) != old:
+                raise ConversionFailed(f"{path.name} holds the weight {new!r} twice: {self._stored[new]!r} and {old!r}")
 
     def __enter__(self) -> Weights:
         self._file.__enter__()
@@ -115,7 +126,7 @@ class Checkpoint:
 
     @classmethod
     def open(cls, directory: Path) -> Checkpoint:
-        config = read_json(directory / CONFIG_FILE)
+        config = _object(directory / CONFIG_FILE)
         return cls(directory, config, tuple(_modules(directory)), _max_length(directory))
 
     def weights(self, rename: Callable[[str], str | None]) -> Weights:
@@ -132,13 +143,19 @@ class Checkpoint:
 def _modules(directory: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if not (directory / MODULES_FILE).is_file():
         return
-    for module in read_json(directory / MODULES_FILE):
-        path = directory / module["path"] / CONFIG_FILE
-        own = module["path"] and path.is_file()
-        yield module["type"].rsplit(".", 1)[-1], read_json(path) if own else {}
+    modules = read_json(directory / MODULES_FILE)
+    try:
+        pipeline = [(str(module["type"]).rsplit(".", 1)[-1], str(module["path"])) for module in modules]
+    except (KeyError, TypeError):
+        raise ConversionFailed(f"{MODULES_FILE} is no list of modules with a `type` and a `path` each") from None
+    for kind, subdirectory in pipeline:
+        path = directory / subdirectory / CONFIG_FILE
+        yield kind, _object(path) if subdirectory and path.is_file() else {}
 
 
 def _max_length(directory: Path) -> int | None:
     path = directory / MAX_LENGTH_FILE
-    value = read_json(path).get("max_seq_length") if path.is_file() else None
-    return int(value) if value else None
+    value = _object(path).get("max_seq_length") if path.is_file() else None
+    if value is not None and (not isinstance(value, int) or value < 1):
+        raise ConversionFailed(f"{MAX_LENGTH_FILE}: 'max_seq_length' is {value!r}, expected a number of tokens")
+    return value

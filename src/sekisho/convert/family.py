@@ -53,7 +53,8 @@ class Family:
 
 def read(config: Mapping[str, Any], key: str, kind: type[T], default: T | None = None) -> T:
     """A value of config.json. Raises ConversionFailed where it is missing or of another type."""
-    value = config.get(key, default)
+    value = config.get(key)
+    value = default if value is None else value
     if value is None:
         raise ConversionFailed(f"config.json has no {key!r}")
     if kind is float and isinstance(value, int) and not isinstance(value, bool):

@@ -201,6 +201,8 @@ class Scheduler:
                 queue[: len(window)] = staying
                 self._queued_tokens -= sum(len(job.tokens) for job in window if job.ticket.gone)
                 DROPPED.labels(self._name).inc(len(window) - len(staying))
+                # Where nothing is left, no batch will say so.
+                QUEUE_TOKENS.labels(self._name).set(self._queued_tokens)
 
     def _pick(self) -> list[Job]:
         bulk = bulk_is_next(len(self._interactive), len(self._bulk), self._interactive_run, self._limits)

@@ -18,8 +18,8 @@ def load_model(directory: Path, contract: Contract, choice: Choice) -> LocalMode
         session = _session(directory, contract, choice)
     except MemoryError:
         raise OutOfMemory("This machine has no memory for the model: unload another, or choose a smaller one") from None
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0].replace(str(directory), "…")
+    except Exception as error:  # the engines' own errors share no other base
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__).replace(str(directory), "…")
         raise InternalError(f"{choice.engine} cannot load the prepared graph: {reason}") from error
     return LocalModel(contract, tokenizer, session)
 

@@ -52,9 +52,9 @@ def cpu_quota(v2: Path = _CGROUP_V2, v1: tuple[Path, Path] = _CGROUP_V1) -> floa
     """Cores the container may use on average, None where it is not limited (cgroup v2 cpu.max, v1 cfs_quota_us)."""
     try:
         quota, period = v2.read_text().split() if v2.exists() else [path.read_text().strip() for path in v1]
-    except (OSError, ValueError):
+        return None if quota in {"max", "-1"} else int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
         return None
-    return None if quota in {"max", "-1"} else int(quota) / int(period)
 
 
 def _openvino_cpu() -> tuple[str, frozenset[str]]:

@@ -27,10 +27,10 @@ class TextTokenizer:
     def __init__(self, path: Path, contract: Contract) -> None:
         """Raises ConversionFailed where the file is no tokenizer, or one with more ids than the model has rows."""
         self._tokenizer = load_tokenizer(path)
-        highest = self._tokenizer.get_vocab_size(with_added_tokens=True)
-        if highest > contract.vocabulary:
+        ids = max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=0) + 1
+        if ids > contract.vocabulary:
             raise ConversionFailed(
-                f"{path.name} has {highest:,} ids, the model {contract.vocabulary:,} rows: it is another model's"
+                f"{path.name} has {ids:,} ids, the model {contract.vocabulary:,} rows: it is another model's"
             )
         self._limit = contract.max_tokens
         self._vocabulary = contract.vocabulary
@@ -40,14 +40,18 @@ class TextTokenizer:
     def encode(self, passages: Sequence[Passage], truncation: Truncation) -> list[Tokens]:
         """One Tokens a passage, each of at most the model's length.
 
-        Raises InputTooLong where truncation is `none` and a passage is longer, InvalidRequest for foreign ids.
+        Raises InputTooLong where truncation is `none` and a passage is longer, InvalidRequest for foreign ids and for
+        texts with lone surrogates.
         """
-        texts = [
-            passage.text if truncation == "none" else self._clip(passage, truncation)
-            for passage in passages
-            if passage.ids is None
-        ]
-        encoded = iter(self._tokenizer.encode_batch_fast(texts))
+        try:
+            texts = [
+                passage.text if truncation == "none" else self._clip(passage, truncation)
+                for passage in passages
+                if passage.ids is None
+            ]
+            encoded = iter(self._tokenizer.encode_batch_fast(texts))
+        except TypeError:  # what the library raises for a text that has no UTF-8
+            raise _no_unicode(passages) from None
         return [
             self._fit(
                 index, passage, next(encoded).ids if passage.ids is None else self._own(index, passage), truncation
@@ -66,9 +70,9 @@ class TextTokenizer:
             )
         body = ids[len(self._head) : len(ids) - len(self._tail)]
         room = self._limit - len(self._head) - len(self._tail)
-        kept = self._prompt_tokens(passage) if truncation == "start" else room
-        if kept < room:
-            body = body[:kept] + body[len(body) - (room - kept) :]
+        if truncation == "start":
+            prompt = self._prompt_tokens(passage)[:room]
+            body = prompt + body[len(body) - (room - len(prompt)) :]
         return Tokens(self._head + body[:room] + self._tail, truncated=True)
 
     def _own(self, index: int, passage: Passage) -> list[int]:
@@ -86,12 +90,12 @@ class TextTokenizer:
             ids += self._tail
         return ids
 
-    def _prompt_tokens(self, passage: Passage) -> int:
-        """How many leading tokens of the passage belong to its prompt."""
+    def _prompt_tokens(self, passage: Passage) -> list[int]:
+        """The prompt's own tokens, whatever word the text after it begins with."""
         if not passage.prompt_chars:
-            return 0
+            return []
         prompt = self._tokenizer.encode(passage.text[: passage.prompt_chars], add_special_tokens=False)
-        return len(prompt.ids)
+        return list(prompt.ids)
 
     def _clip(self, passage: Passage, truncation: Truncation) -> str:
         """As much of a very long text as surely fills the model: a page of megabytes costs what its first part does.
@@ -103,7 +107,7 @@ class TextTokenizer:
         size = self._limit * _CHARS_PER_TOKEN
         if self._longest_word is None or length <= size:
             return text
-        while size < length:
+        while size < length - passage.prompt_chars:
             part = text[:size] if truncation == "end" else text[: passage.prompt_chars] + text[length - size :]
             if len(self._tokenizer.encode_batch_fast([part])[0].ids) >= self._limit + self._longest_word:
                 return part
@@ -133,6 +137,13 @@ def longest_word(path: Path) -> int | None:
     if model.get("type") == "WordPiece" and splitter.get("type") == "BertPreTokenizer":
         return int(model.get("max_input_chars_per_word", 100))
     return None
+
+
+def _no_unicode(passages: Sequence[Passage]) -> InvalidRequest:
+    broken = [i for i, passage in enumerate(passages) if any("\ud800" <= c <= "\udfff" for c in passage.text)]
+    return InvalidRequest(
+        f"input[{', '.join(map(str, broken))}] holds half of a surrogate pair, which is no character", param="input"
+    )
 
 
 def _special_tokens(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:

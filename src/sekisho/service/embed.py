@@ -61,9 +61,9 @@ class EmbedService:
         if not request.inputs:
             raise InvalidRequest("`input` is an empty list: send at least one text", param="input")
         passages = self._passages(spec, request)
-        _check_dimensions_declared(spec, request.dimensions)
+        _check_dimensions(spec, spec.dimensions, request.dimensions)
         async with self._pool.use(spec) as engine:
-            _check_dimensions_fit(engine.contract, request.dimensions)
+            _check_dimensions(spec, engine.contract.width, request.dimensions)
             result = await engine.infer(passages, request.truncation or ("end" if spec.truncate else "none"))
             rows = _finish(result, engine.contract, spec, request)
         _observe(spec, result)
@@ -100,23 +100,21 @@ def _passage(spec: Spec, prompt: str, index: int, given: Input) -> Passage:
     return Passage(*with_prompt(prompt, decode_cl100k(given, index)))
 
 
-def _check_dimensions_declared(spec: Spec, dimensions: int | None) -> None:
-    if dimensions is None or dimensions == spec.dimensions or spec.allow_truncate_dimensions:
+def _check_dimensions(spec: Spec, width: int | None, dimensions: int | None) -> None:
+    """`width`: of the model's vectors; None where it is not known before loading, and nothing is checked."""
+    if dimensions is None or width is None or dimensions == width:
         return
-    if dimensions not in spec.matryoshka:
-        offered = ", ".join(map(str, sorted({*spec.matryoshka, *([spec.dimensions] if spec.dimensions else [])})))
+    if not spec.allow_truncate_dimensions and dimensions not in spec.matryoshka:
+        offered = ", ".join(map(str, sorted({*spec.matryoshka, width})))
         raise InvalidRequest(
-            f"The model {spec.name!r} gives vectors of {offered or 'its full width'} dimensions, not {dimensions}: "
+            f"The model {spec.name!r} gives vectors of {offered} dimensions, not {dimensions}: "
             "its vectors were not trained to be cut there. Leave `dimensions` out, or allow it in the registry "
             "(allow_truncate_dimensions: true)",
             param="dimensions",
         )
-
-
-def _check_dimensions_fit(contract: Contract, dimensions: int | None) -> None:
-    if dimensions is not None and not 1 <= dimensions <= contract.width:
+    if not 1 <= dimensions <= width:
         raise InvalidRequest(
-            f"`dimensions` is {dimensions}; this model's vectors have 1 to {contract.width}", param="dimensions"
+            f"`dimensions` is {dimensions}; this model's vectors have 1 to {width}", param="dimensions"
         )
 
 

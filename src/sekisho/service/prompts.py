@@ -52,7 +52,7 @@ def _name(spec: Spec, kind: str | None, *, single: bool, apply_prefix: bool) -> 
         if apply_prefix and spec.prompts:
             return "query" if single else "document"
         return spec.default_prompt
-    if kind in spec.prompts:
+    if kind in _kinds_of(spec):
         return kind
     known = KINDS.get(kind)
     if known is None:

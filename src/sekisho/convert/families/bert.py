@@ -45,7 +45,7 @@ def _embeddings(g: Graph, config: Mapping[str, Any], ids: Value, width: int) -> 
 
 def _layer(g: Graph, config: Mapping[str, Any], name: str, x: Value, bias: Value, width: int) -> Value:
     heads, inner = read(config, "num_attention_heads", int), read(config, "intermediate_size", int)
-    if width % heads:
+    if heads < 1 or width % heads:
         raise ConversionFailed(f"config.json: hidden_size {width} is no multiple of num_attention_heads {heads}")
     query, key, value = (
         linear(g, x, f"{name}.attention.self.{part}", width, width) for part in ("query", "key", "value")
