@@ -1,0 +1,78 @@
+"""The environments that scripts/clients makes, and running programs in them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import REPOSITORY
+
+REQUIREMENTS = Path(__file__).with_name("requirements")
+PROGRAMS = Path(__file__).with_name("programs")
+ENVIRONMENTS = REPOSITORY / ".envs" / "clients"
+
+#: Environments of the openai package, and all of them; each stands for a column of the matrix.
+OPENAI = ("openai3", "openai2", "openai1")
+ALL = (*OPENAI, "langchain")
+
+#: What a program has of the machine: programs to call, and nothing that a person has set.
+_KEPT = ("PATH", "SYSTEMROOT", "TMPDIR")
+
+
+class EnvironmentMissing(Exception):
+    """An environment is not there or not of the present pins."""
+
+
+class ProgramFailed(Exception):
+    """A program in a client's environment ended with an error."""
+
+
+def python_of(name: str, environments: Path = ENVIRONMENTS) -> Path:
+    """The Python of a client's environment. Raises EnvironmentMissing."""
+    directory, pins = environments / name, REQUIREMENTS / f"{name}.txt"
+    python = directory / "bin" / "python"
+    stamp = directory / "installed"
+    installed = stamp.read_text("utf-8").partition("\n")[2] if stamp.is_file() else ""
+    if not python.exists() or installed.strip() != pins.read_text("utf-8").strip():
+        state = "old" if installed else "missing"
+        raise EnvironmentMissing(f"the environment of the client {name} is {state}: run scripts/clients")
+    return python
+
+
+def title_of(name: str) -> str:
+    """A client's column: the first of the packages that were asked for, with its version."""
+    return (REQUIREMENTS / f"{name}.in").read_text("utf-8").split()[0].replace("==", " ")
+
+
+def run(command: list[str | Path], variables: Mapping[str, str], *, home: Path, given: object = None) -> str:
+    """What a program prints. `given` is its stdin as JSON. Raises ProgramFailed."""
+    environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    environment |= {"HOME": str(home), "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1", **variables}
+    done = subprocess.run(
+        [str(part) for part in command],
+        input=json.dumps(given),
+        env=environment,
+        cwd=home,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=100,
+        check=False,
+    )
+    if done.returncode:
+        raise ProgramFailed(
+            f"{command[-1]} ended with {done.returncode}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+        )
+    return done.stdout
+
+
+def run_program(
+    client: str, program: str, variables: Mapping[str, str], *, home: Path, given: object = None
+) -> dict[str, Any]:
+    """Each step of a program in tests/clients/programs, as it reported it: {"value": …} or {"raised": …}."""
+    printed = run([python_of(client), PROGRAMS / program], variables, home=home, given=given)
+    steps: dict[str, Any] = json.loads(printed)
+    return steps
