@@ -11,7 +11,7 @@ Environment:
   HOST               address to listen on (127.0.0.1)
   PORT, APP_PORT     port to listen on (8000)
   SEKISHO_MODELS     registry file (./models.yaml, else the one that is shipped)
-  SEKISHO_HOME       where prepared models and downloads are kept
+  SEKISHO_HOME       where prepared models are kept (downloads: HF_HOME)
   SEKISHO_LOG_LEVEL  debug, info, warning or error (info)
 
 Needs Python 3.11 or later (on Debian and Ubuntu with python3-venv), and a package index the first time.
