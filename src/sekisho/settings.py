@@ -38,12 +38,14 @@ class Settings(BaseSettings):
     threads: int | None = Field(None, ge=1, description="CPU threads for inference; default: what the cgroup allows")
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field((), description="Accepted API keys, comma separated")
     anonymous: bool = Field(False, description="Allow a public bind without any key")
-    max_body_mib: float = Field(32, gt=0, description="Largest request body, in MiB")
+    max_body_mib: float = Field(32, gt=0, allow_inf_nan=False, description="Largest request body, in MiB")
     max_request_tokens: int = Field(4_000_000, ge=1, description="Most tokens one request may hold")
     max_queue_tokens: int = Field(8_000_000, ge=1, description="Most tokens waiting in one model's queue")
     batch_tokens: int = Field(1024, ge=16, description="Padded tokens run at once")
-    load_retry_seconds: float = Field(5, ge=0, description="How long a failed load is remembered")
-    drain_seconds: float = Field(25, ge=0, description="How long running requests may finish after SIGTERM")
+    load_retry_seconds: float = Field(5, ge=0, allow_inf_nan=False, description="How long a failed load is remembered")
+    drain_seconds: float = Field(
+        25, ge=0, allow_inf_nan=False, description="How long running requests may finish after SIGTERM"
+    )
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -229,7 +229,7 @@ ERRORS = {
     ),
     "unreachable model": Expected(
         "the model's files cannot be had", 503, "InternalServerError", "source_unreachable", None,
-        ("'unreachable' could not be had", "the server is offline", "fetch the model once with `sekisho pull`"),
+        ("'unreachable' could not be fetched", "the server is offline", "fetch the model once with `sekisho pull`"),
     ),
 }  # fmt: skip
 

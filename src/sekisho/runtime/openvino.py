@@ -14,6 +14,10 @@ from sekisho.runtime.model import Inputs
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
+#: Kernels are kept for each shape of a batch, by default thousands of them, half a megabyte each for a small model: a
+#: server that sees all lengths would grow by a gigabyte. This many keep the speed of what repeats.
+_CACHED_SHAPES = "256"
+
 #: The first tensor a process hands to OpenVINO initialises tables in its Python binding. Two threads that do so at once
 #: wait for ever: one holds the table's C++ guard and wants the GIL, the other the reverse (seen with 2026.4.1). So each
 #: session is made and first used under this lock, before any lane can reach it.
@@ -49,6 +53,7 @@ class OpenVinoSession:
                 "INFERENCE_NUM_THREADS": str(lanes * threads),
                 # Pinned threads of two processes, or of two models, would sit on the same cores.
                 "ENABLE_CPU_PINNING": False,
+                "CPU_RUNTIME_CACHE_CAPACITY": _CACHED_SHAPES,
             },
         )
         self._inputs = [port.any_name for port in compiled.inputs]

@@ -1,0 +1,175 @@
+"""The environment as values: names, ranks, limits."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from platformdirs import user_cache_path
+from pydantic import ValidationError
+
+from sekisho.settings import Settings
+
+
+def test_defaults_are_for_this_machine_alone(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().home == home
+    monkeypatch.delenv("SEKISHO_HOME")
+    settings = Settings()
+    assert settings.host == "127.0.0.1"
+    assert settings.port == 8000
+    assert settings.home == user_cache_path("sekisho")
+    assert settings.models is None
+    assert not settings.offline
+    assert not settings.anonymous
+    assert settings.api_keys == ()
+    assert settings.max_body_bytes == 32 * 1024 * 1024
+
+
+ENVIRONMENT = {
+    "host": "::1",
+    "port": "9001",
+    "models": "other.yaml",
+    "home": "/elsewhere",
+    "offline": "true",
+    "engine": "openvino",
+    "threads": "3",
+    "api_keys": "one",
+    "anonymous": "1",
+    "max_body_mib": "0.5",
+    "max_request_tokens": "10",
+    "max_queue_tokens": "20",
+    "batch_tokens": "64",
+    "load_retry_seconds": "0",
+    "drain_seconds": "1.5",
+    "log_format": "json",
+    "log_level": "debug",
+}
+
+
+def test_every_field_is_in_the_table_of_this_test() -> None:
+    assert set(ENVIRONMENT) == set(Settings.model_fields)
+
+
+@pytest.mark.parametrize(("field", "value"), ENVIRONMENT.items())
+def test_every_field_is_an_environment_variable(monkeypatch: pytest.MonkeyPatch, field: str, value: str) -> None:
+    before = getattr(Settings(), field)
+    monkeypatch.setenv(f"SEKISHO_{field.upper()}", value)
+    after = getattr(Settings(), field)
+    assert after != before
+    if field != "api_keys":
+        assert str(after).lower() in {value, "true", f"{value}.0"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field", "expected", "own", "owned"),
+    [
+        ("HOST", "::1", "host", "::1", "127.0.0.2", "127.0.0.2"),
+        ("PORT", "81", "port", 81, "91", 91),
+        ("APP_PORT", "82", "port", 82, "91", 91),
+        ("HF_HUB_OFFLINE", "1", "offline", True, "false", False),
+    ],
+)
+def test_names_of_earlier_services_are_honoured_lower_in_rank(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, field: str, expected: object, own: str, owned: object
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert getattr(Settings(), field) == expected
+    monkeypatch.setenv(f"SEKISHO_{field.upper()}", own)
+    assert getattr(Settings(), field) == owned
+
+
+def test_port_goes_before_app_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("APP_PORT", "82")
+    monkeypatch.setenv("PORT", "81")
+    assert Settings().port == 81
+    monkeypatch.setenv("SEKISHO_PORT", "80")
+    assert Settings().port == 80
+
+
+def test_a_flag_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEKISHO_PORT", "80")
+    monkeypatch.setenv("SEKISHO_ENGINE", "openvino")
+    settings = Settings(port=90, engine="onnxruntime")
+    assert (settings.port, settings.engine) == (90, "onnxruntime")
+
+
+def test_an_empty_variable_is_none_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As compose files write `${NAME:-}`."""
+    for name in ("SEKISHO_PORT", "SEKISHO_API_KEYS", "SEKISHO_THREADS", "SEKISHO_MODELS", "SEKISHO_OFFLINE"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("PORT", "81")
+    settings = Settings()
+    assert (settings.port, settings.api_keys, settings.threads, settings.models) == (81, (), None, None)
+    assert not settings.offline
+
+
+@pytest.mark.parametrize(
+    ("written", "keys"),
+    [
+        ("a", ["a"]),
+        ("a,b", ["a", "b"]),
+        (" a , b ,", ["a", "b"]),
+        (",,", []),
+        ('["a"]', ['["a"]']),
+        ("a=b c", ["a=b c"]),
+    ],
+)
+def test_keys_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch, written: str, keys: list[str]) -> None:
+    monkeypatch.setenv("SEKISHO_API_KEYS", written)
+    assert [key.get_secret_value() for key in Settings().api_keys] == keys
+
+
+def test_keys_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEKISHO_API_KEYS", "sk-very-secret")
+    settings = Settings()
+    assert "very-secret" not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "-1"),
+        ("PORT", "65536"),
+        ("PORT", "http"),
+        ("ENGINE", "tensorrt"),
+        ("THREADS", "0"),
+        ("MAX_BODY_MIB", "0"),
+        ("MAX_BODY_MIB", "nan"),
+        ("MAX_BODY_MIB", "inf"),
+        ("DRAIN_SECONDS", "inf"),
+        ("DRAIN_SECONDS", "-1"),
+        ("LOAD_RETRY_SECONDS", "inf"),
+        ("BATCH_TOKENS", "15"),
+        ("MAX_QUEUE_TOKENS", "0"),
+        ("LOG_FORMAT", "xml"),
+        ("LOG_LEVEL", "loud"),
+        ("OFFLINE", "perhaps"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"SEKISHO_{name}", value)
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert name in str(caught.value.errors()[0]["loc"]).upper()
+
+
+def test_other_variables_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEKISHO_SOMETHING_ELSE", "1")
+    monkeypatch.setenv("ENGINE", "nonsense")
+    monkeypatch.setenv("THREADS", "nonsense")
+    assert Settings().engine == "auto"
+
+
+def test_a_dotenv_file_is_read_below_the_environment(tmp_path: Path) -> None:
+    """In a process of its own: tests read none."""
+    (tmp_path / ".env").write_text("SEKISHO_PORT=8101\nSEKISHO_THREADS=2\nSEKISHO_HOME=/from/file\nOTHER=1\n")
+    program = "from sekisho.settings import Settings; import json; s = Settings()\n"
+    program += "print(json.dumps([s.port, s.threads, str(s.home)]))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env={"SEKISHO_PORT": "8102"}, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    assert json.loads(done.stdout) == [8102, 2, "/from/file"]
