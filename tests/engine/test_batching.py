@@ -1,0 +1,149 @@
+"""The pure decision of what runs next."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sekisho.engine.batching import Limits, bulk_is_next, choose
+
+lengths_of_jobs = st.lists(st.integers(1, 300), min_size=1, max_size=80)
+any_limits = st.builds(
+    Limits,
+    batch_tokens=st.integers(16, 1024),
+    window=st.integers(1, 60),
+    padding=st.floats(1.0, 2.0),
+    small_tokens=st.integers(0, 512),
+    bulk_every=st.integers(2, 6),
+)
+
+
+def _padded(chosen: list[int], lengths: list[int]) -> int:
+    return max(lengths[i] for i in chosen) * len(chosen)
+
+
+@given(lengths_of_jobs, any_limits)
+def test_oldest_is_in_and_nobody_twice(lengths: list[int], limits: Limits) -> None:
+    chosen = choose(lengths, limits)
+    assert 0 in chosen
+    assert len(set(chosen)) == len(chosen)
+
+
+@given(lengths_of_jobs, any_limits)
+def test_only_jobs_of_the_window(lengths: list[int], limits: Limits) -> None:
+    assert all(0 <= index < min(len(lengths), limits.window) for index in choose(lengths, limits))
+
+
+@given(lengths_of_jobs, any_limits)
+def test_padded_tokens_stay_in_the_budget_unless_alone(lengths: list[int], limits: Limits) -> None:
+    chosen = choose(lengths, limits)
+    assert len(chosen) == 1 or _padded(chosen, lengths) <= limits.batch_tokens
+
+
+@given(lengths_of_jobs, any_limits)
+def test_a_batch_is_a_run_of_neighbours_in_length(lengths: list[int], limits: Limits) -> None:
+    chosen = choose(lengths, limits)
+    picked = [lengths[index] for index in chosen]
+    assert picked == sorted(picked)
+    left_out = [lengths[i] for i in range(min(len(lengths), limits.window)) if i not in set(chosen)]
+    assert not [length for length in left_out if picked[0] < length < picked[-1]]
+
+
+@given(lengths_of_jobs, any_limits)
+def test_padding_is_bounded_once_a_batch_is_not_small(lengths: list[int], limits: Limits) -> None:
+    chosen = choose(lengths, limits)
+    padded, real = _padded(chosen, lengths), sum(lengths[i] for i in chosen)
+    assert len(chosen) == 1 or padded <= limits.small_tokens or padded <= limits.padding * real
+
+
+@given(lengths_of_jobs, any_limits)
+def test_a_batch_stops_growing_only_where_it_is_full(lengths: list[int], limits: Limits) -> None:
+    chosen = choose(lengths, limits)
+    picked = [lengths[index] for index in chosen]
+    left_out = [lengths[i] for i in range(min(len(lengths), limits.window)) if i not in set(chosen)]
+    shorter = max((length for length in left_out if length <= picked[0]), default=None)
+    longer = min((length for length in left_out if length >= picked[-1]), default=None)
+    for neighbour in (shorter, longer):
+        if neighbour is None:
+            continue
+        padded, real = max(*picked, neighbour) * (len(picked) + 1), sum(picked) + neighbour
+        too_much_padding = padded > limits.small_tokens and padded > limits.padding * real
+        assert padded > limits.batch_tokens or too_much_padding
+
+
+def test_equal_lengths_fill_the_budget_exactly() -> None:
+    assert len(choose([32] * 100, Limits(batch_tokens=1024))) == 32
+
+
+def test_a_job_over_the_budget_runs_alone() -> None:
+    assert choose([5000, 8, 8, 5000], Limits(batch_tokens=1024)) == [0]
+
+
+def test_a_long_oldest_job_is_not_padded_onto_short_ones() -> None:
+    chosen = choose([200, *[10] * 50], Limits())
+    assert chosen == [0]
+
+
+def test_the_neighbour_with_the_least_padding_comes_first() -> None:
+    chosen = choose([100, 60, 101, 102], Limits(batch_tokens=350, padding=2.0))
+    assert sorted(chosen) == [0, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("interactive", "bulk", "run", "expected"),
+    [
+        (0, 0, 0, False),
+        (5, 0, 99, False),
+        (0, 5, 0, True),
+        (5, 5, 0, False),
+        (5, 5, 2, False),
+        (5, 5, 3, True),
+        (5, 5, 99, True),
+    ],
+)
+def test_whose_turn_it_is(interactive: int, bulk: int, run: int, expected: bool) -> None:
+    assert bulk_is_next(interactive, bulk, run, Limits(bulk_every=4)) is expected
+
+
+@given(st.integers(2, 6), st.integers(0, 50))
+def test_while_both_wait_one_turn_in_bulk_every_is_bulk(bulk_every: int, interactive_run: int) -> None:
+    limits = Limits(bulk_every=bulk_every)
+    turns: list[bool] = []
+    for _ in range(10 * bulk_every):
+        bulk = bulk_is_next(1, 1, interactive_run, limits)
+        interactive_run = 0 if bulk else interactive_run + 1
+        turns.append(bulk)
+    first = turns.index(True)
+    assert first < bulk_every
+    assert turns[first:] == list(
+        itertools.islice(itertools.cycle([True] + [False] * (bulk_every - 1)), len(turns) - first)
+    )
+
+
+job_arrivals = st.lists(st.lists(st.tuples(st.booleans(), st.integers(1, 300)), max_size=12), min_size=1, max_size=25)
+
+
+@given(job_arrivals, any_limits)
+def test_every_job_is_run_after_finitely_many_batches(arrivals: list[list[tuple[bool, int]]], limits: Limits) -> None:
+    """However later jobs arrive: at most one batch per job ahead of it in its class, each with its share of turns."""
+    queues: dict[bool, list[tuple[int, int]]] = {False: [], True: []}  # (length, latest turn)
+    interactive_run = turn = 0
+    pending = list(arrivals)
+    while pending or queues[False] or queues[True]:
+        for bulk, length in pending.pop(0) if pending else []:
+            ahead = len(queues[bulk]) + 1
+            turns = ahead * limits.bulk_every if bulk else ahead + -(-ahead // (limits.bulk_every - 1)) + 1
+            queues[bulk].append((length, turn + turns))
+        if not queues[False] and not queues[True]:
+            continue
+        turn += 1
+        bulk = bulk_is_next(len(queues[False]), len(queues[True]), interactive_run, limits)
+        interactive_run = 0 if bulk else interactive_run + 1
+        queue = queues[bulk]
+        window = queue[: limits.window]
+        chosen = set(choose([length for length, _ in window], limits))
+        assert all(turn <= window[index][1] for index in chosen)
+        queue[: len(window)] = [job for index, job in enumerate(window) if index not in chosen]
