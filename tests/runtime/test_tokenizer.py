@@ -131,6 +131,13 @@ def test_a_prompt_stays_when_the_start_is_cut(short: TextTokenizer, plain: Token
     assert ids(short, text, "start", prompt) == cut(plain, text, "start", prompt)
 
 
+def test_a_prompt_longer_than_a_clip_is_not_counted_twice(tokenizer: TextTokenizer, plain: Tokenizer) -> None:
+    """200 tokens that take more characters than are looked at first, and a text that fits behind them."""
+    prompt = ("a" + " " * 15) * 200
+    tokens = one(tokenizer, "b c", "start", prompt)
+    assert tokens == Tokens(plain.encode(prompt + "b c").ids, truncated=False)
+
+
 def test_a_prompt_and_the_end_of_the_text_are_kept(tokenizer: TextTokenizer, plain: Tokenizer) -> None:
     words = [f"word{i}" for i in range(5000)]
     kept = ids(tokenizer, " ".join(words), "start", "query: ")

@@ -107,8 +107,8 @@ class TextTokenizer:
         size = self._limit * _CHARS_PER_TOKEN
         if self._longest_word is None or length <= size:
             return text
-        while size < length - passage.prompt_chars:
-            part = text[:size] if truncation == "end" else text[: passage.prompt_chars] + text[length - size :]
+        while size < length:
+            part = text[:size] if truncation == "end" else text[length - size :]
             if len(self._tokenizer.encode_batch_fast([part])[0].ids) >= self._limit + self._longest_word:
                 return part
             size *= _GROWTH
