@@ -197,7 +197,8 @@ def convert(
 ) -> None:
     """Turn a checkpoint directory into a prepared model, with no hub and no registry."""
     try:
-        from sekisho.convert.build import Choices, convert_directory
+        from sekisho.convert.build import convert_directory
+        from sekisho.convert.decisions import Choices
     except ImportError as error:
         raise _Failed(
             f"the converter is not installed: pip install 'sekisho[convert]' (missing: {error.name})"

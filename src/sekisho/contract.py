@@ -37,7 +37,8 @@ class Contract:
     """What the graph beside it takes and gives.
 
     inputs: graph input names in order; every one is int32 of shape [rows, length].
-    outputs: names of the float32 outputs: `embedding` [rows, width]; where it is normalised, `norm` [rows, 1] too.
+    outputs: names of the float32 outputs. An embedding model gives `embedding` [rows, width] and, where that is
+        normalised, `norm` [rows, 1]; a reranker gives `logits` [rows, width].
     max_tokens: longest input the model was made for, special tokens included.
     origins: for each value that can come from several places, where it came from.
     files: sha256 of every other file in the directory.
@@ -51,7 +52,7 @@ class Contract:
     max_tokens: int
     pad_id: int
     vocabulary: int
-    pooling: Pooling
+    pooling: Pooling | None
     normalized: bool
     parameters: int
     origins: dict[str, str] = field(default_factory=dict)

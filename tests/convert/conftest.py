@@ -18,7 +18,8 @@ from sekisho.catalog.lockfile import load_lock
 from sekisho.catalog.prepare import Preparer
 from sekisho.catalog.registry import load_registry
 from sekisho.contract import Contract
-from sekisho.convert.build import Choices, convert_directory
+from sekisho.convert.build import convert_directory
+from sekisho.convert.decisions import Choices
 from tests.checkpoints import TINY_BERTS, write_tiny_bert
 from tests.conftest import REPOSITORY
 from tests.goldens_io import MINILM, tiny_spec

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from sekisho.contract import CONTRACT_FILE, GRAPH_FILE, TOKENIZER_FILE, WEIGHTS_FILE, Contract
-from sekisho.convert.build import Choices, convert_directory
+from sekisho.convert.build import convert_directory
+from sekisho.convert.decisions import Choices
 from sekisho.convert.families import FAMILIES, family_for
 from sekisho.errors import ConversionFailed
 from tests.convert.conftest import MakeSource, Source
@@ -76,7 +77,7 @@ def test_a_pooling_that_does_not_exist_is_not_taken_for_the_mean(source: Source)
         source.convert(pooling="average")
 
 
-@pytest.mark.parametrize("kind", ["Dense", "WordWeights", "LayerNorm"])
+@pytest.mark.parametrize("kind", ["WordWeights", "LayerNorm"])
 def test_a_module_that_the_graph_would_lack_is_refused(source: Source, kind: str) -> None:
     """Left out in silence, its vectors would be others than the author's."""
     modules = json.loads((source.directory / "modules.json").read_text("utf-8"))
@@ -145,8 +146,8 @@ def test_an_unknown_family_is_refused(source: Source) -> None:
         source.convert(family="gpt")
 
 
-def test_only_embeddings_are_converted(source: Source) -> None:
-    with pytest.raises(ConversionFailed, match="only embedding"):
+def test_a_reranker_needs_its_head(source: Source) -> None:
+    with pytest.raises(ConversionFailed, match=r"classifier\.weight"):
         source.convert(kind="reranker")
 
 

@@ -11,7 +11,8 @@ import onnx
 import pytest
 
 from sekisho.contract import GRAPH_FILE, WEIGHTS_FILE, Pooling, Tokens
-from sekisho.convert.build import Choices, convert_directory
+from sekisho.convert.build import convert_directory
+from sekisho.convert.decisions import Choices
 from sekisho.runtime.load import load_model
 from sekisho.runtime.select import Choice
 from tests.checkpoints import TinyBert, tiny_bert_weights, write_tiny_bert

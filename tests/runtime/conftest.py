@@ -8,7 +8,8 @@ import pytest
 
 from sekisho.assemble import open_catalog
 from sekisho.catalog.prepare import Prepared
-from sekisho.convert.build import Choices, convert_directory
+from sekisho.convert.build import convert_directory
+from sekisho.convert.decisions import Choices
 from sekisho.settings import Settings
 from tests.checkpoints import write_tiny_bert
 from tests.conftest import REPOSITORY

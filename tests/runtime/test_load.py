@@ -14,7 +14,8 @@ import pytest
 
 from sekisho.catalog.prepare import Prepared
 from sekisho.contract import GRAPH_FILE, WEIGHTS_FILE, Contract, Passage, Tokens
-from sekisho.convert.build import Choices, convert_directory
+from sekisho.convert.build import convert_directory
+from sekisho.convert.decisions import Choices
 from sekisho.errors import ConversionFailed, InternalError
 from sekisho.runtime.load import load_model
 from sekisho.runtime.model import pad

@@ -115,7 +115,8 @@ def _choices(spec: Spec) -> dict[str, object]:
 
 def _convert(spec: Spec, files: dict[str, Path], staging: Path, progress: Callable[[int, int], None] | None) -> None:
     try:
-        from sekisho.convert.build import Choices, convert  # an extra, and slow to import
+        from sekisho.convert.build import convert  # an extra, and slow to import
+        from sekisho.convert.decisions import Choices
     except ImportError as error:
         raise ConversionFailed(
             f"the model {spec.name!r} has to be converted, and the converter is not installed: "

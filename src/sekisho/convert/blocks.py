@@ -9,9 +9,10 @@ Shapes in comments and docstrings: B rows, S tokens, H hidden size, N heads, D s
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -23,20 +24,28 @@ from sekisho.convert.checkpoint import Weights
 from sekisho.errors import ConversionFailed
 
 OPSET = 23
-#: Added to the score of a padding position. Finite in bfloat16 too, where the lowest float32 would round to -inf.
-MASKED: Final = -3.0e38
-
 Value = ir.Value
+
+
+@dataclass(frozen=True)
+class Output:
+    """A float32 output [B, width]."""
+
+    name: str
+    value: Value
+    width: int
 
 
 class Graph:
     """A graph under construction, and the weights that go into it."""
 
-    def __init__(self, name: str, weights: Weights) -> None:
+    def __init__(self, name: str, weights: Weights, max_tokens: int) -> None:
+        """`max_tokens`: the longest input the graph is made for, which decides how large its position tables are."""
         self._graph = ir.Graph(inputs=[], outputs=[], nodes=[], opset_imports={"": OPSET}, name=name)
         self._builder = GraphBuilder(self._graph)
         self.op: Any = self._builder.op
         self.weights = weights
+        self.max_tokens = max_tokens
         self.parameters = 0
 
     def input(self, name: str) -> Value:
@@ -51,26 +60,52 @@ class Graph:
     def weight(self, name: str, *shape: int) -> Value:
         return self.constant(name, self.weights.take(name, *shape))
 
-    def finish(self, outputs: dict[str, Value], width: int) -> ir.Model:
-        """The model with its outputs named: `embedding` is [B, width], every other [B, 1]."""
-        for name, output in outputs.items():
-            output.shape = ir.Shape(["rows", width if name == "embedding" else 1])
-            output.type = ir.TensorType(ir.DataType.FLOAT)
-            self._builder.add_output(output, name)
+    @contextmanager
+    def reading(self, weights: Weights) -> Iterator[None]:
+        """Take weights from another file for a while."""
+        own, self.weights = self.weights, weights
+        try:
+            yield
+        finally:
+            self.weights = own
+
+    def finish(self, outputs: Sequence[Output]) -> ir.Model:
+        """The model with its outputs named."""
+        for output in outputs:
+            output.value.shape = ir.Shape(["rows", output.width])
+            output.value.type = ir.TensorType(ir.DataType.FLOAT)
+            self._builder.add_output(output.value, output.name)
         return ir.Model(self._graph, ir_version=10, producer_name="sekisho")
 
 
-def linear(g: Graph, x: Value, name: str, inputs: int, outputs: int, *, bias: bool = True) -> Value:
-    """x [.., inputs] → [.., outputs], from a weight stored as torch does: [outputs, inputs]."""
-    weight = g.constant(f"{name}.weight", g.weights.take(f"{name}.weight", outputs, inputs).T)
-    product = g.op.MatMul(x, weight)
-    return g.op.Add(product, g.weight(f"{name}.bias", outputs)) if bias else product
+def linear(
+    g: Graph, x: Value, name: str, inputs: int, outputs: int, *, bias: bool = True, label: str | None = None
+) -> Value:
+    """x [.., inputs] → [.., outputs], from a weight stored as torch does: [outputs, inputs].
+
+    label: what the graph calls it, where the stored name is not unique.
+    """
+    label = label or name
+    product = g.op.MatMul(x, g.constant(f"{label}.weight", g.weights.take(f"{name}.weight", outputs, inputs).T))
+    return g.op.Add(product, g.constant(f"{label}.bias", g.weights.take(f"{name}.bias", outputs))) if bias else product
 
 
-def layer_norm(g: Graph, x: Value, name: str, width: int, epsilon: float) -> Value:
+def layer_norm(g: Graph, x: Value, name: str, width: int, epsilon: float, *, bias: bool = True) -> Value:
     """x [.., width] normalised over its last axis, with the scale and shift stored under `name`."""
-    scale, shift = g.weight(f"{name}.weight", width), g.weight(f"{name}.bias", width)
-    return g.op.LayerNormalization(x, scale, shift, axis=-1, epsilon=epsilon)
+    scale = g.weight(f"{name}.weight", width)
+    shift = (g.weight(f"{name}.bias", width),) if bias else ()
+    return g.op.LayerNormalization(x, scale, *shift, axis=-1, epsilon=epsilon)
+
+
+def rms_norm(g: Graph, x: Value, name: str, width: int, epsilon: float, *, offset: float = 0.0) -> Value:
+    """x [.., width] over its root mean square, times the scale stored under `name` plus `offset` (Gemma stores w - 1).
+
+    [.., width] over its root mean square, times the scale stored under `name` plus `offset` (Gemma stores w - 1).
+    """
+    op = g.op
+    scale = g.constant(f"{name}.weight", g.weights.take(f"{name}.weight", width) + np.float32(offset))
+    mean = op.ReduceMean(op.Mul(x, x), [-1], keepdims=1)
+    return op.Mul(op.Mul(x, op.Reciprocal(op.Sqrt(op.Add(mean, epsilon)))), scale)
 
 
 def activation(name: str) -> Callable[[Graph, Value], Value]:
@@ -91,26 +126,6 @@ def activation(name: str) -> Callable[[Graph, Value], Value]:
     if name not in table:
         raise ConversionFailed(f"activation {name!r} in config.json is not known; known: {', '.join(sorted(table))}")
     return table[name]
-
-
-def padding_bias(g: Graph, mask: Value) -> Value:
-    """mask [B, S] of ones and zeros → [B, 1, 1, S] of 0 and MASKED, to be added to attention scores."""
-    op = g.op
-    absent = op.Sub(1.0, op.Cast(mask, to=ir.DataType.FLOAT))
-    return op.Unsqueeze(op.Mul(absent, MASKED), [1, 2])
-
-
-def attention(g: Graph, query: Value, key: Value, value: Value, bias: Value, heads: int, size: int) -> Value:
-    """Scaled dot-product attention over [B, S, N·D] projections → [B, S, N·D]."""
-    op = g.op
-
-    def split(x: Value, order: list[int]) -> Value:
-        return op.Transpose(op.Reshape(x, [0, 0, heads, size]), perm=order)
-
-    scores = op.MatMul(split(query, [0, 2, 1, 3]), split(key, [0, 2, 3, 1]))
-    scores = op.Add(op.Mul(scores, 1.0 / math.sqrt(size)), bias)
-    mixed = op.MatMul(op.Softmax(scores, axis=-1), split(value, [0, 2, 1, 3]))
-    return op.Reshape(op.Transpose(mixed, perm=[0, 2, 1, 3]), [0, 0, heads * size])
 
 
 def pool(g: Graph, hidden: Value, mask: Value, how: Pooling) -> Value:

@@ -6,10 +6,9 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import onnx_ir as ir
 
@@ -18,42 +17,19 @@ from sekisho.contract import (
     TOKENIZER_FILE,
     WEIGHTS_FILE,
     Contract,
-    Kind,
-    Pooling,
 )
-from sekisho.convert.blocks import Graph, Value, l2_normalize, pool
-from sekisho.convert.checkpoint import Checkpoint
+from sekisho.convert.blocks import Graph, Output, Value, activation, l2_normalize, linear, pool
+from sekisho.convert.checkpoint import Checkpoint, Module
+from sekisho.convert.decisions import Choices, max_tokens, normalize, pooling
 from sekisho.convert.families import family_for
-from sekisho.convert.family import Family, read
+from sekisho.convert.family import Body, Family, labels, read
 from sekisho.errors import ConversionFailed
 
 #: What a graph's reader is told: bytes written, bytes in all.
 Progress = Callable[[int, int], None]
 
-#: sentence-transformers' flags in 1_Pooling/config.json.
-_POOLING_FLAGS: dict[str, Pooling] = {
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_lasttoken": "last",
-    "pooling_mode_weightedmean_tokens": "weighted_mean",
-}
-
-
 #: The modules of a sentence-transformers pipeline that a graph holds.
-_MODULES = ("Transformer", "Pooling", "Normalize")
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What models.yaml says of a model; None means: as the checkpoint says."""
-
-    kind: Kind = "embedding"
-    family: str | None = None
-    pooling: Pooling | None = None
-    normalize: bool | None = None
-    max_tokens: int | None = None
-    dimensions: int | None = None
+_MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
 
 
 def convert_directory(source: Path, target: Path, choices: Choices, progress: Progress | None = None) -> Contract:
@@ -81,106 +57,85 @@ def convert(source: Path, target: Path, choices: Choices, progress: Progress | N
 
     Raises ConversionFailed where the checkpoint is not one we can turn into a graph, OSError where the disk fails.
     """
-    if choices.kind != "embedding":
-        raise ConversionFailed("only embedding models are converted by this version")
     checkpoint = Checkpoint.open(source)
     _check_modules(checkpoint)
     family = family_for(choices.family or checkpoint.config.get("model_type"))
     origins: dict[str, str] = {"family": "models.yaml" if choices.family else "config.json"}
-    pooling = _pooling(checkpoint, choices, origins)
-    normalize = _normalize(checkpoint, choices, origins)
-    max_tokens = _max_tokens(checkpoint, family, choices, origins)
-    with checkpoint.weights(family.rename_weight) as weights:
-        graph = Graph(family.name, weights)
-        body = family.build(graph, checkpoint.config)
-        rows = pool(graph, body.hidden, body.mask, pooling)
-        model = graph.finish(_outputs(graph, rows, normalize), body.width)
+    limit = max_tokens(checkpoint, family, choices, origins)
+    with checkpoint.weights(family.renamer(choices.kind)) as weights:
+        graph = Graph(family.name, weights, limit)
+        body = family.build(graph, checkpoint.config, choices.kind)
+        if choices.kind == "reranker":
+            outputs, facts = _scores(graph, family, checkpoint, body)
+        else:
+            outputs, facts = _vectors(graph, checkpoint, choices, body, origins)
+        model = graph.finish(outputs)
         _check_left_over(weights.left_over())
-        _check_width(choices, body.width)
+        _check_width(choices, outputs[0].width)
         _save(model, target, progress)
     _copy_tokenizer(source, target)
     contract = Contract(
         kind=choices.kind,
         family=family.name,
         inputs=body.inputs,
-        outputs=tuple(output.name or "" for output in model.graph.outputs),
-        width=body.width,
-        max_tokens=max_tokens,
+        outputs=tuple(output.name for output in outputs),
+        width=outputs[0].width,
+        max_tokens=limit,
         pad_id=read(checkpoint.config, "pad_token_id", int, 0),
         vocabulary=read(checkpoint.config, "vocab_size", int),
-        pooling=pooling,
-        normalized=normalize,
         parameters=graph.parameters,
         origins=origins,
+        **facts,
     )
     contract.write(target)
     return contract
 
 
-def _pooling(checkpoint: Checkpoint, choices: Choices, origins: dict[str, str]) -> Pooling:
-    if choices.pooling:
-        if choices.pooling not in get_args(Pooling):
-            raise ConversionFailed(f"pooling {choices.pooling!r} is not known; known: {', '.join(get_args(Pooling))}")
-        origins["pooling"] = "models.yaml"
-        return choices.pooling
-    config = checkpoint.module("Pooling")
-    if config is None:
-        raise ConversionFailed(
-            "the checkpoint does not say how its tokens become one vector (no 1_Pooling/config.json): "
-            f"set `pooling` in models.yaml to one of {', '.join(get_args(Pooling))}"
-        )
-    origins["pooling"] = "1_Pooling/config.json"
-    return _pooling_of(config)
+def _vectors(
+    graph: Graph, checkpoint: Checkpoint, choices: Choices, body: Body, origins: dict[str, str]
+) -> tuple[list[Output], dict[str, Any]]:
+    """Pooling, the pipeline's dense layers, normalisation."""
+    how, unit = pooling(checkpoint, choices, origins), normalize(checkpoint, choices, origins)
+    rows, width = pool(graph, body.hidden, body.mask, how), body.width
+    for module in checkpoint.modules:
+        if module.kind == "Dense":
+            rows, width = _dense(graph, rows, width, module)
+    outputs = [Output("embedding", rows, width)]
+    if unit:
+        rows, norm = l2_normalize(graph, rows)
+        # The norms are for the client that asks for plain vectors.
+        outputs = [Output("embedding", rows, width), Output("norm", norm, 1)]
+    return outputs, {"pooling": how, "normalized": unit}
 
 
-def _pooling_of(config: Mapping[str, Any]) -> Pooling:
-    """Newer files name the mode (`pooling_mode`), older ones hold a flag each; several at once mean concatenation."""
-    named = config.get("pooling_mode")
-    if isinstance(named, str) and named in get_args(Pooling):
-        return named  # type: ignore[return-value]  # checked against Pooling's own members
-    asked = [key for key, value in config.items() if key.startswith("pooling_mode_") and value is True]
-    known = [_POOLING_FLAGS[key] for key in asked if key in _POOLING_FLAGS]
-    if len(asked) != 1 or len(known) != 1:
-        raise ConversionFailed(
-            f"1_Pooling/config.json asks for {asked or named}; one of {list(_POOLING_FLAGS)} is supported"
-        )
-    return known[0]
+def _dense(graph: Graph, rows: Value, width: int, module: Module) -> tuple[Value, int]:
+    """sentence_transformers.models.Dense: a linear layer with weights of its own, then an activation."""
+    where = f"{module.path}/config.json"
+    inputs = read(module.config, "in_features", int, where=where)
+    outputs = read(module.config, "out_features", int, where=where)
+    if inputs != width:
+        raise ConversionFailed(f"{where} takes {inputs} features, the vectors before it have {width}")
+    name = module.path
+    with module.weights() as weights, graph.reading(weights):
+        rows = linear(graph, rows, "linear", inputs, outputs, bias=bool(module.config.get("bias", True)), label=name)
+        _check_left_over(weights.left_over())
+    act = str(module.config.get("activation_function", "torch.nn.modules.activation.Tanh")).rsplit(".", 1)[-1]
+    return (rows if act == "Identity" else activation(act.lower())(graph, rows)), outputs
 
 
-def _normalize(checkpoint: Checkpoint, choices: Choices, origins: dict[str, str]) -> bool:
-    if choices.normalize is not None:
-        origins["normalized"] = "models.yaml"
-        return choices.normalize
-    origins["normalized"] = "modules.json"
-    return checkpoint.module("Normalize") is not None
-
-
-def _max_tokens(checkpoint: Checkpoint, family: Family, choices: Choices, origins: dict[str, str]) -> int:
-    positions = family.positions(checkpoint.config)
-    if choices.max_tokens:
-        if choices.max_tokens > positions:
-            raise ConversionFailed(
-                f"max_tokens {choices.max_tokens} in models.yaml is more than the checkpoint's {positions} positions"
-            )
-        origins["max_tokens"] = "models.yaml"
-        return choices.max_tokens
-    if checkpoint.max_length:
-        origins["max_tokens"] = "sentence_bert_config.json"
-        return min(checkpoint.max_length, positions)
-    origins["max_tokens"] = "config.json"
-    return positions
-
-
-def _outputs(graph: Graph, rows: Value, normalize: bool) -> dict[str, Value]:
-    """The sentence vectors; where they are normalised, also the norms, for the client that asks for plain ones."""
-    if not normalize:
-        return {"embedding": rows}
-    unit, norm = l2_normalize(graph, rows)
-    return {"embedding": unit, "norm": norm}
+def _scores(graph: Graph, family: Family, checkpoint: Checkpoint, body: Body) -> tuple[list[Output], dict[str, Any]]:
+    """The classification head's raw logits: what a sigmoid makes of them is the service's question."""
+    if family.classify is None:
+        raise ConversionFailed(f"the family {family.name!r} has no classification head")
+    count = labels(checkpoint.config)
+    return [Output("logits", family.classify(graph, checkpoint.config, body), count)], {
+        "pooling": None,
+        "normalized": False,
+    }
 
 
 def _check_modules(checkpoint: Checkpoint) -> None:
-    unknown = [kind for kind, _ in checkpoint.modules if kind not in _MODULES]
+    unknown = [module.kind for module in checkpoint.modules if module.kind not in _MODULES]
     if unknown:
         raise ConversionFailed(
             f"modules.json asks for {', '.join(unknown)}, which would be missing from the graph; "

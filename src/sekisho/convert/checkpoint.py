@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ from sekisho.errors import ConversionFailed
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
 MODULES_FILE = "modules.json"
 MAX_LENGTH_FILE = "sentence_bert_config.json"
 
@@ -47,29 +49,34 @@ class Weights:
     Nothing is read before it is taken, so at most one tensor is in memory twice.
     """
 
-    def __init__(self, path: Path, rename: Callable[[str], str | None]) -> None:
+    def __init__(self, paths: Sequence[Path], rename: Callable[[str], str | None]) -> None:
         """`rename` maps a stored name to the family's, or to None where the family has no use for it."""
+        self._stack = ExitStack()
+        self._stored: dict[str, tuple[str, Path, Any]] = {}
+        self._taken: set[str] = set()
+        for path in paths:
+            self._index(path, rename)
+
+    def _index(self, path: Path, rename: Callable[[str], str | None]) -> None:
         try:
-            self._file = safe_open(path, framework="numpy")
-            stored = list(self._file.keys())
+            file = self._stack.enter_context(safe_open(path, framework="numpy"))
+            stored = list(file.keys())
         except (OSError, SafetensorError) as error:
             raise ConversionFailed(f"{path.name} is not a readable safetensors file: {error}") from None
-        self._path = path
-        self._stored: dict[str, str] = {}
-        self._taken: set[str] = set()
         for old in stored:
             new = rename(old)
-            if new is not None and self._stored.setdefault(new, old) != old:
-                raise ConversionFailed(f"{path.name} holds the weight {new!r} twice: {self._stored[new]!r} and {old!r}")
+            if new is not None and self._stored.setdefault(new, (old, path, file))[0] != old:
+                raise ConversionFailed(
+                    f"{path.name} holds the weight {new!r} twice: {self._stored[new][0]!r} and {old!r}"
+                )
 
     def __enter__(self) -> Weights:
-        self._file.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.__exit__(kind, error, trace)
+        self._stack.close()
 
     def __contains__(self, name: str) -> bool:
         return name in self._stored
@@ -77,51 +84,65 @@ class Weights:
     def take(self, name: str, *shape: int) -> NDArray[np.float32]:
         """The tensor `name` as float32. Raises ConversionFailed where it is missing or of another shape."""
         if name not in self._stored:
-            raise ConversionFailed(f"{self._path.name} holds no weight {name!r}, which this family needs")
+            raise ConversionFailed(f"the checkpoint holds no weight {name!r}, which this family needs")
         self._taken.add(name)
-        tensor = self._read(self._stored[name])
+        tensor = _read(*self._stored[name])
         if tensor.shape != shape:
             raise ConversionFailed(f"weight {name!r} has shape {tensor.shape}, config.json says {shape}")
         return tensor.astype(np.float32, copy=False)
 
-    def _read(self, stored: str) -> NDArray[Any]:
-        view = self._file.get_slice(stored)
-        dtype = view.get_dtype()
-        if dtype not in _FLOATS:
-            raise ConversionFailed(f"weight {stored!r} is {dtype}; float32, float16 and bfloat16 are read")
-        if dtype == "BF16":
-            return self._read_bfloat16(stored)
-        tensor: NDArray[Any] = self._file.get_tensor(stored)
-        return tensor
-
-    def _read_bfloat16(self, stored: str) -> NDArray[np.float32]:
-        """bfloat16 is the upper half of float32; safetensors has no NumPy type for it, so its bytes are widened here.
-
-        Layout: https://github.com/huggingface/safetensors#format
-        """
-        with self._path.open("rb") as file:
-            header_bytes = int.from_bytes(file.read(8), "little")
-            entry = json.loads(file.read(header_bytes))[stored]
-            start, end = entry["data_offsets"]
-            file.seek(8 + header_bytes + start)
-            halves = np.frombuffer(file.read(end - start), dtype="<u2")
-        return (halves.astype(np.uint32) << 16).view(np.float32).reshape(entry["shape"])
-
     def left_over(self) -> list[str]:
         """Stored names that the family claims but the graph never took."""
-        return sorted(old for new, old in self._stored.items() if new not in self._taken)
+        return sorted(old for new, (old, _, _) in self._stored.items() if new not in self._taken)
+
+
+def _read(stored: str, path: Path, file: Any) -> NDArray[Any]:
+    dtype = file.get_slice(stored).get_dtype()
+    if dtype not in _FLOATS:
+        raise ConversionFailed(f"weight {stored!r} is {dtype}; float32, float16 and bfloat16 are read")
+    if dtype == "BF16":
+        return _read_bfloat16(stored, path)
+    tensor: NDArray[Any] = file.get_tensor(stored)
+    return tensor
+
+
+def _read_bfloat16(stored: str, path: Path) -> NDArray[np.float32]:
+    """bfloat16 is the upper half of float32; safetensors has no NumPy type for it, so its bytes are widened here.
+
+    Layout: https://github.com/huggingface/safetensors#format
+    """
+    with path.open("rb") as file:
+        header_bytes = int.from_bytes(file.read(8), "little")
+        entry = json.loads(file.read(header_bytes))[stored]
+        start, end = entry["data_offsets"]
+        file.seek(8 + header_bytes + start)
+        halves = np.frombuffer(file.read(end - start), dtype="<u2")
+    return (halves.astype(np.uint32) << 16).view(np.float32).reshape(entry["shape"])
+
+
+@dataclass(frozen=True)
+class Module:
+    """One step of a sentence-transformers pipeline: its type's name, its own config, and where its files lie."""
+
+    kind: str
+    config: Mapping[str, Any]
+    directory: Path
+    path: str
+
+    def weights(self) -> Weights:
+        return Weights([_existing(self.directory / self.path / WEIGHTS_FILE)], lambda name: name)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """A directory as transformers and sentence-transformers write it.
 
-    modules: the sentence-transformers pipeline as (type name, its own config), empty where there is none.
+    modules: the sentence-transformers pipeline, empty where there is none.
     """
 
     directory: Path
     config: Mapping[str, Any]
-    modules: tuple[tuple[str, Mapping[str, Any]], ...]
+    modules: tuple[Module, ...]
     max_length: int | None
 
     @classmethod
@@ -130,17 +151,29 @@ class Checkpoint:
         return cls(directory, config, tuple(_modules(directory)), _max_length(directory))
 
     def weights(self, rename: Callable[[str], str | None]) -> Weights:
-        path = self.directory / WEIGHTS_FILE
-        if not path.is_file():
-            raise ConversionFailed(f"{WEIGHTS_FILE} is missing from the checkpoint; other weight formats are not read")
-        return Weights(path, rename)
+        """The weights of the one file, or of every shard that the index names."""
+        index = self.directory / INDEX_FILE
+        if not index.is_file():
+            return Weights([_existing(self.directory / WEIGHTS_FILE)], rename)
+        shards = _object(index).get("weight_map")
+        if not isinstance(shards, dict) or not all(
+            isinstance(name, str) and "/" not in name for name in shards.values()
+        ):
+            raise ConversionFailed(f"{INDEX_FILE} has no weight_map of file names")
+        return Weights([_existing(self.directory / name) for name in sorted(set(shards.values()))], rename)
 
     def module(self, kind: str) -> Mapping[str, Any] | None:
-        """The config of the pipeline's module of that type (`Pooling`, `Dense`, `Normalize`), None without one."""
-        return next((config for name, config in self.modules if name == kind), None)
+        """The config of the pipeline's module of that type (`Pooling`, `Normalize`), None without one."""
+        return next((module.config for module in self.modules if module.kind == kind), None)
 
 
-def _modules(directory: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise ConversionFailed(f"{path.name} is missing from the checkpoint; other weight formats are not read")
+    return path
+
+
+def _modules(directory: Path) -> Iterator[Module]:
     if not (directory / MODULES_FILE).is_file():
         return
     modules = read_json(directory / MODULES_FILE)
@@ -148,9 +181,9 @@ def _modules(directory: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         pipeline = [(str(module["type"]).rsplit(".", 1)[-1], str(module["path"])) for module in modules]
     except (KeyError, TypeError):
         raise ConversionFailed(f"{MODULES_FILE} is no list of modules with a `type` and a `path` each") from None
-    for kind, subdirectory in pipeline:
-        path = directory / subdirectory / CONFIG_FILE
-        yield kind, _object(path) if subdirectory and path.is_file() else {}
+    for kind, path in pipeline:
+        config = directory / path / CONFIG_FILE
+        yield Module(kind, _object(config) if path and config.is_file() else {}, directory, path)
 
 
 def _max_length(directory: Path) -> int | None:

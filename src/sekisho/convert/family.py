@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from sekisho.contract import Kind
 from sekisho.convert.blocks import Graph, Value
 from sekisho.errors import ConversionFailed
 
 T = TypeVar("T", int, float, str)
+Config = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -31,41 +33,57 @@ class Family:
     """model_types: values of config.json's `model_type` this family reads.
 
     rename: (pattern, replacement) applied in order to each stored weight name.
-    unused: patterns of renamed weights that an embedding has no use for: heads, buffers.
-    positions: how many tokens the config's position table allows.
-    build: adds the encoder to a graph.
+    unused: patterns of renamed weights that no graph has a use for: buffers, heads of other tasks.
+    head: patterns of renamed weights that only a reranker's graph uses.
+    positions: how many tokens the config allows.
+    build: adds the encoder to a graph, for single texts or for pairs.
+    classify: adds the sequence-classification head: hidden states → logits [B, labels]; None where there is none.
     """
 
     name: str
     model_types: tuple[str, ...]
     rename: tuple[tuple[str, str], ...]
     unused: tuple[str, ...]
-    positions: Callable[[Mapping[str, Any]], int]
-    build: Callable[[Graph, Mapping[str, Any]], Body]
+    head: tuple[str, ...]
+    positions: Callable[[Config], int]
+    build: Callable[[Graph, Config, Kind], Body]
+    classify: Callable[[Graph, Config, Body], Value] | None = None
 
-    def rename_weight(self, stored: str) -> str | None:
-        """The family's name of a stored weight; None where it is of no use."""
-        name = stored
-        for pattern, replacement in self.rename:
-            name = re.sub(pattern, replacement, name)
-        return None if any(re.search(pattern, name) for pattern in self.unused) else name
+    def renamer(self, kind: Kind) -> Callable[[str], str | None]:
+        """Stored weight name → the family's; None where a graph of this kind has no use for it."""
+        dropped = self.unused if kind == "reranker" else (*self.unused, *self.head)
+
+        def rename(stored: str) -> str | None:
+            name = stored
+            for pattern, replacement in self.rename:
+                name = re.sub(pattern, replacement, name)
+            return None if any(re.search(pattern, name) for pattern in dropped) else name
+
+        return rename
 
 
-def read(config: Mapping[str, Any], key: str, kind: type[T], default: T | None = None) -> T:
-    """A value of config.json. Raises ConversionFailed where it is missing or of another type."""
+def read(config: Config, key: str, kind: type[T], default: T | None = None, *, where: str = "config.json") -> T:
+    """A value of a config. Raises ConversionFailed, which names the file, where it is missing or of another type."""
     value = config.get(key)
     value = default if value is None else value
     if value is None:
-        raise ConversionFailed(f"config.json has no {key!r}")
+        raise ConversionFailed(f"{where} has no {key!r}")
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return kind(value)
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise ConversionFailed(f"config.json: {key!r} is {value!r}, expected {kind.__name__}")
+        raise ConversionFailed(f"{where}: {key!r} is {value!r}, expected {kind.__name__}")
     return value
 
 
-def require(config: Mapping[str, Any], key: str, *accepted: object) -> None:
+def require(config: Config, key: str, *accepted: object) -> None:
     """Refuse a config whose `key` asks for something the graph does not do. Absent is accepted."""
     if config.get(key) is not None and config[key] not in accepted:
         known = ", ".join(repr(value) for value in accepted)
         raise ConversionFailed(f"config.json: {key!r} is {config[key]!r}; this family supports {known}")
+
+
+def labels(config: Config) -> int:
+    """How many scores a classification head gives (transformers: num_labels, else the length of id2label, else 2)."""
+    if isinstance(config.get("id2label"), Mapping):
+        return len(config["id2label"])
+    return read(config, "num_labels", int, 2)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from sekisho.convert.families import bert
+from sekisho.convert.families import bert, decoder, distilbert, gemma, gte, luke, modernbert, xlm_roberta
 from sekisho.convert.family import Family
 from sekisho.errors import ConversionFailed
 
-FAMILIES: tuple[Family, ...] = (bert.FAMILY,)
+FAMILIES: tuple[Family, ...] = tuple(
+    module.FAMILY for module in (bert, decoder, distilbert, gemma, gte, luke, modernbert, xlm_roberta)
+)
 
 
 def family_for(model_type: str | None) -> Family:
     """The family that reads checkpoints of this `model_type`. Raises ConversionFailed where there is none."""
     for family in FAMILIES:
-        if model_type in family.model_types:
+        if model_type == family.name or model_type in family.model_types:
             return family
     known = ", ".join(sorted(name for family in FAMILIES for name in family.model_types))
     if model_type is None:

@@ -1,0 +1,93 @@
+"""What models.yaml and the checkpoint's own files say together; models.yaml wins.
+
+Each answer notes where it came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from sekisho.contract import Kind, Pooling
+from sekisho.convert.checkpoint import Checkpoint
+from sekisho.convert.family import Family
+from sekisho.errors import ConversionFailed
+
+#: sentence-transformers' flags in 1_Pooling/config.json.
+_POOLING_FLAGS: dict[str, Pooling] = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_lasttoken": "last",
+    "pooling_mode_weightedmean_tokens": "weighted_mean",
+}
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What models.yaml says of a model; None means: as the checkpoint says."""
+
+    kind: Kind = "embedding"
+    family: str | None = None
+    pooling: Pooling | None = None
+    normalize: bool | None = None
+    max_tokens: int | None = None
+    dimensions: int | None = None
+
+
+def pooling(checkpoint: Checkpoint, choices: Choices, origins: dict[str, str]) -> Pooling:
+    """How tokens become one vector. Raises ConversionFailed where nobody says so."""
+    if choices.pooling:
+        if choices.pooling not in get_args(Pooling):
+            raise ConversionFailed(f"pooling {choices.pooling!r} is not known; known: {', '.join(get_args(Pooling))}")
+        origins["pooling"] = "models.yaml"
+        return choices.pooling
+    config = checkpoint.module("Pooling")
+    if config is None:
+        raise ConversionFailed(
+            "the checkpoint does not say how its tokens become one vector (no 1_Pooling/config.json): "
+            f"set `pooling` in models.yaml to one of {', '.join(get_args(Pooling))}"
+        )
+    origins["pooling"] = "1_Pooling/config.json"
+    return _pooling_of(config)
+
+
+def _pooling_of(config: Mapping[str, Any]) -> Pooling:
+    """Newer files name the mode (`pooling_mode`), older ones hold a flag each; several at once mean concatenation."""
+    named = config.get("pooling_mode")
+    if isinstance(named, str) and named in get_args(Pooling):
+        return named  # type: ignore[return-value]  # checked against Pooling's own members
+    asked = [key for key, value in config.items() if key.startswith("pooling_mode_") and value is True]
+    known = [_POOLING_FLAGS[key] for key in asked if key in _POOLING_FLAGS]
+    if len(asked) != 1 or len(known) != 1:
+        raise ConversionFailed(
+            f"1_Pooling/config.json asks for {asked or named}; one of {list(_POOLING_FLAGS)} is supported"
+        )
+    return known[0]
+
+
+def normalize(checkpoint: Checkpoint, choices: Choices, origins: dict[str, str]) -> bool:
+    """Whether the pipeline ends in a Normalize module."""
+    if choices.normalize is not None:
+        origins["normalized"] = "models.yaml"
+        return choices.normalize
+    origins["normalized"] = "modules.json"
+    return checkpoint.module("Normalize") is not None
+
+
+def max_tokens(checkpoint: Checkpoint, family: Family, choices: Choices, origins: dict[str, str]) -> int:
+    """The longest input, special tokens included."""
+    positions = family.positions(checkpoint.config)
+    if choices.max_tokens:
+        if choices.max_tokens > positions:
+            raise ConversionFailed(
+                f"max_tokens {choices.max_tokens} in models.yaml is more than the checkpoint's {positions} positions"
+            )
+        origins["max_tokens"] = "models.yaml"
+        return choices.max_tokens
+    if checkpoint.max_length:
+        origins["max_tokens"] = "sentence_bert_config.json"
+        return min(checkpoint.max_length, positions)
+    origins["max_tokens"] = "config.json"
+    return positions

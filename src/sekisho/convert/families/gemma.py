@@ -1,0 +1,141 @@
+"""Gemma 3's text model as an encoder (EmbeddingGemma): norms before and after each part, local windows, shared keys.
+
+transformers models/gemma3/modeling_gemma3.py. A norm's stored weight is its scale minus one; embeddings are scaled by
+the root of the width; a window of w sees w // 2 positions to each side when attention is bidirectional.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from sekisho.contract import Kind
+from sekisho.convert.attention import (
+    Heads,
+    Rotary,
+    attend,
+    causal_bias,
+    inverse_frequencies,
+    padding_bias,
+    rotary,
+    rotate,
+    split_heads,
+    window_bias,
+)
+from sekisho.convert.blocks import Graph, Value, activation, linear, rms_norm
+from sekisho.convert.family import Body, Config, Family, read, require
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What global and local layers differ in."""
+
+    bias: Value
+    turn: Rotary
+
+
+def positions(config: Config) -> int:
+    """Rotary positions need no table; this is how far the model was trained."""
+    return read(config, "max_position_embeddings", int)
+
+
+def build(g: Graph, config: Config, _kind: Kind) -> Body:
+    """The stack without a language-model head."""
+    require(config, "attention_bias", False)
+    require(config, "attn_logit_softcapping", None)
+    ids, mask = g.input("input_ids"), g.input("attention_mask")
+    width, count = read(config, "hidden_size", int), read(config, "num_attention_heads", int)
+    heads = Heads(
+        count,
+        read(config, "head_dim", int, 256),
+        read(config, "num_key_value_heads", int, count),
+        1 / math.sqrt(read(config, "query_pre_attn_scalar", float, 256.0)),
+    )
+    kinds = _kinds(g, config, ids, mask, heads.size)
+    scale = np.float32(math.sqrt(width))
+    words = g.weights.take("embed_tokens.weight", read(config, "vocab_size", int), width)
+    x = g.op.Gather(g.constant("embed_tokens.weight", words * scale), ids)
+    for layer, kind in enumerate(layer_kinds(config)):
+        x = _layer(g, config, f"layers.{layer}", x, kinds[kind], heads, width)
+    return Body(_norm(g, config, "norm", x, width), mask, ("input_ids", "attention_mask"), width)
+
+
+def layer_kinds(config: Config) -> list[str]:
+    """`full_attention` or `sliding_attention` a layer: listed by newer files, every sixth global before."""
+    listed = config.get("layer_types")
+    if isinstance(listed, list):
+        return [str(kind) for kind in listed]
+    every = read(config, "sliding_window_pattern", int, read(config, "_sliding_window_pattern", int, 6))
+    count = read(config, "num_hidden_layers", int)
+    return ["sliding_attention" if (layer + 1) % every else "full_attention" for layer in range(count)]
+
+
+def theta(config: Config, kind: str) -> float:
+    """transformers 5 writes `rope_parameters` by kind of layer; before, each kind had a key of its own."""
+    grouped = config.get("rope_parameters")
+    if isinstance(grouped, dict) and isinstance(grouped.get(kind), dict):
+        require(grouped[kind], "rope_type", "default")
+        return read(grouped[kind], "rope_theta", float)
+    require(config, "rope_scaling", None)
+    if kind == "full_attention":
+        return read(config, "rope_theta", float, 1_000_000.0)
+    return read(config, "rope_local_base_freq", float, 10_000.0)
+
+
+def _kinds(g: Graph, config: Config, ids: Value, mask: Value, size: int) -> dict[str, _Kind]:
+    both_ways = bool(config.get("use_bidirectional_attention", False))
+    everywhere = padding_bias(g, mask) if both_ways else causal_bias(g, ids, padding_bias(g, mask))
+    window = read(config, "sliding_window", int, 512)
+    near = window_bias(g, ids, everywhere, window // 2 if both_ways else window - 1)
+    biases = {"full_attention": everywhere, "sliding_attention": near}
+    return {
+        kind: _Kind(
+            bias, rotary(g, f"rotary.{kind}", ids, inverse_frequencies(size, theta(config, kind)), g.max_tokens)
+        )
+        for kind, bias in biases.items()
+    }
+
+
+def _layer(g: Graph, config: Config, name: str, x: Value, kind: _Kind, heads: Heads, width: int) -> Value:
+    op, inner = g.op, read(config, "intermediate_size", int)
+    normed = _norm(g, config, f"{name}.input_layernorm", x, width)
+    shared = heads.key_value or heads.count
+    query = rotate(
+        g, _head(g, config, f"{name}.self_attn.q", normed, heads.count, heads.size, width), kind.turn, heads.size
+    )
+    key = rotate(g, _head(g, config, f"{name}.self_attn.k", normed, shared, heads.size, width), kind.turn, heads.size)
+    value = split_heads(
+        g, linear(g, normed, f"{name}.self_attn.v_proj", width, shared * heads.size, bias=False), shared, heads.size
+    )
+    mixed = attend(g, query, key, value, [kind.bias], heads)
+    mixed = linear(g, mixed, f"{name}.self_attn.o_proj", heads.count * heads.size, width, bias=False)
+    x = op.Add(x, _norm(g, config, f"{name}.post_attention_layernorm", mixed, width))
+    normed = _norm(g, config, f"{name}.pre_feedforward_layernorm", x, width)
+    act = activation(read(config, "hidden_activation", str, "gelu_pytorch_tanh"))
+    gate = act(g, linear(g, normed, f"{name}.mlp.gate_proj", width, inner, bias=False))
+    grown = op.Mul(gate, linear(g, normed, f"{name}.mlp.up_proj", width, inner, bias=False))
+    grown = linear(g, grown, f"{name}.mlp.down_proj", inner, width, bias=False)
+    return op.Add(x, _norm(g, config, f"{name}.post_feedforward_layernorm", grown, width))
+
+
+def _head(g: Graph, config: Config, name: str, x: Value, count: int, size: int, width: int) -> Value:
+    """A projection in heads, each normalised."""
+    projected = linear(g, x, f"{name}_proj", width, count * size, bias=False)
+    return _norm(g, config, f"{name}_norm", split_heads(g, projected, count, size), size)
+
+
+def _norm(g: Graph, config: Config, name: str, x: Value, width: int) -> Value:
+    return rms_norm(g, x, name, width, read(config, "rms_norm_eps", float, 1e-6), offset=1.0)
+
+
+FAMILY = Family(
+    name="gemma",
+    model_types=("gemma3_text",),
+    rename=((r"^model\.", ""),),
+    unused=(r"^lm_head\.", r"rotary_emb\."),
+    head=(r"^score\.",),
+    positions=positions,
+    build=build,
+)

@@ -1,0 +1,122 @@
+"""ModernBERT: pre-norm, rotary positions, global attention in every third layer and a local window elsewhere.
+
+transformers models/modernbert/modeling_modernbert.py; Warner et al. 2024. No weight has a bias but the classifier's.
+"""
+
+from __future__ import annotations
+
+from sekisho.contract import Kind
+from sekisho.convert.attention import (
+    Heads,
+    Rotary,
+    attend,
+    inverse_frequencies,
+    padding_bias,
+    rotary,
+    rotate,
+    split_heads,
+    window_bias,
+)
+from sekisho.convert.blocks import Graph, Value, activation, layer_norm, linear, pool
+from sekisho.convert.family import Body, Config, Family, labels, read, require
+from sekisho.errors import ConversionFailed
+
+
+def positions(config: Config) -> int:
+    """Rotary positions need no table; this is how far the model was trained."""
+    return read(config, "max_position_embeddings", int)
+
+
+def build(g: Graph, config: Config, _kind: Kind) -> Body:
+    """The encoder."""
+    for key in ("attention_bias", "mlp_bias", "norm_bias"):
+        require(config, key, False)
+    ids, mask = g.input("input_ids"), g.input("attention_mask")
+    width, count = read(config, "hidden_size", int), read(config, "num_attention_heads", int)
+    heads = Heads(count, width // count)
+    everywhere = padding_bias(g, mask)
+    near = window_bias(g, ids, everywhere, read(config, "local_attention", int, 128) // 2)
+    turns = {
+        kind: rotary(g, f"rotary.{kind}", ids, inverse_frequencies(heads.size, theta(config, kind)), g.max_tokens)
+        for kind in ("full_attention", "sliding_attention")
+    }
+    x = g.op.Gather(g.weight("embeddings.tok_embeddings.weight", read(config, "vocab_size", int), width), ids)
+    x = layer_norm(g, x, "embeddings.norm", width, _epsilon(config), bias=False)
+    for layer, kind in enumerate(layer_kinds(config)):
+        bias = everywhere if kind == "full_attention" else near
+        x = _layer(g, config, f"layers.{layer}", x, bias, turns[kind], heads, first=layer == 0)
+    return Body(
+        layer_norm(g, x, "final_norm", width, _epsilon(config), bias=False),
+        mask,
+        ("input_ids", "attention_mask"),
+        width,
+    )
+
+
+def classify(g: Graph, config: Config, body: Body) -> Value:
+    """Pooling by `classifier_pooling` → dense → activation → norm → classifier (ModernBertPredictionHead)."""
+    how = read(config, "classifier_pooling", str, "cls")
+    if how not in ("cls", "mean"):
+        raise ConversionFailed(f"config.json: 'classifier_pooling' is {how!r}, expected 'cls' or 'mean'")
+    pooled = pool(g, body.hidden, body.mask, "cls" if how == "cls" else "mean")
+    dense = linear(g, pooled, "head.dense", body.width, body.width, bias=bool(config.get("classifier_bias", False)))
+    dense = activation(read(config, "classifier_activation", str, "gelu"))(g, dense)
+    dense = layer_norm(g, dense, "head.norm", body.width, _epsilon(config), bias=bool(config.get("norm_bias", False)))
+    return linear(g, dense, "classifier", body.width, labels(config))
+
+
+def layer_kinds(config: Config) -> list[str]:
+    """`full_attention` or `sliding_attention` a layer: listed by transformers 5, counted out before."""
+    listed = config.get("layer_types")
+    if isinstance(listed, list):
+        return [str(kind) for kind in listed]
+    every = read(config, "global_attn_every_n_layers", int, 3)
+    count = read(config, "num_hidden_layers", int)
+    return ["full_attention" if layer % every == 0 else "sliding_attention" for layer in range(count)]
+
+
+def theta(config: Config, kind: str) -> float:
+    """transformers 5 writes `rope_parameters` by kind of layer; before, each kind had a key of its own."""
+    grouped = config.get("rope_parameters")
+    if isinstance(grouped, dict) and isinstance(grouped.get(kind), dict):
+        return read(grouped[kind], "rope_theta", float)
+    if kind == "full_attention":
+        return read(config, "global_rope_theta", float, 160_000.0)
+    own = config.get("local_rope_theta")
+    return float(own) if own is not None else read(config, "global_rope_theta", float, 10_000.0)
+
+
+def _layer(
+    g: Graph, config: Config, name: str, x: Value, bias: Value, turn: Rotary, heads: Heads, *, first: bool
+) -> Value:
+    """The first layer's attention follows the embedding's norm directly."""
+    op, width, inner = g.op, heads.count * heads.size, read(config, "intermediate_size", int)
+    normed = x if first else layer_norm(g, x, f"{name}.attn_norm", width, _epsilon(config), bias=False)
+    packed = linear(g, normed, f"{name}.attn.Wqkv", width, 3 * width, bias=False)
+    query, key, value = (
+        split_heads(g, part, heads.count, heads.size) for part in op.Split(packed, num_outputs=3, axis=-1, _outputs=3)
+    )
+    mixed = attend(g, rotate(g, query, turn, heads.size), rotate(g, key, turn, heads.size), value, [bias], heads)
+    x = op.Add(x, linear(g, mixed, f"{name}.attn.Wo", width, width, bias=False))
+    normed = layer_norm(g, x, f"{name}.mlp_norm", width, _epsilon(config), bias=False)
+    grown, gate = op.Split(
+        linear(g, normed, f"{name}.mlp.Wi", width, 2 * inner, bias=False), num_outputs=2, axis=-1, _outputs=2
+    )
+    grown = op.Mul(activation(read(config, "hidden_activation", str, "gelu"))(g, grown), gate)
+    return op.Add(x, linear(g, grown, f"{name}.mlp.Wo", inner, width, bias=False))
+
+
+def _epsilon(config: Config) -> float:
+    return read(config, "norm_eps", float, 1e-5)
+
+
+FAMILY = Family(
+    name="modernbert",
+    model_types=("modernbert",),
+    rename=((r"^model\.", ""),),
+    unused=(r"^decoder\.",),
+    head=(r"^head\.", r"^classifier\."),
+    positions=positions,
+    build=build,
+    classify=classify,
+)
