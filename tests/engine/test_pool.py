@@ -151,6 +151,7 @@ def test_a_failure_is_told_to_all_who_wait_remembered_and_then_tried_again() -> 
         assert pool.state(spec) == "loaded"
         assert metric("sekisho_loads_total", spec, outcome="loaded") == 1
         await pool.close()
+        assert pool.state(spec) == "unloaded"
 
     asyncio.run(scenario())
 
@@ -269,6 +270,20 @@ def test_a_model_in_use_is_never_unloaded(keep_alive: str) -> None:
             assert not loader.engines[0].closed.is_set()
         await until(loader.engines[0].closed.is_set)
         assert loader.calls == 1
+        await pool.close()
+
+    asyncio.run(scenario())
+
+
+def test_the_idle_clock_starts_when_the_last_user_leaves() -> None:
+    async def scenario() -> None:
+        loader, spec = Loader(), a_spec("0.4s")
+        pool = Pool(loader, 5)
+        async with pool.use(spec):
+            await use(pool, spec)
+            await asyncio.sleep(0.3)
+        await asyncio.sleep(0.2)
+        assert pool.state(spec) == "loaded"
         await pool.close()
 
     asyncio.run(scenario())
