@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from sekisho.engine.pool import Pool
 from sekisho.errors import InvalidRequest
 from sekisho.observability import STAGE_SECONDS, TRUNCATED
 from sekisho.service.prompts import prompt_for, with_prompt
-from sekisho.service.token_ids import decode_cl100k
+from sekisho.service.token_ids import cl100k_table, decode_cl100k
 
 #: A text, or token ids.
 Input = str | tuple[int, ...]
@@ -60,6 +61,7 @@ class EmbedService:
         spec = self._spec(request.model)
         if not request.inputs:
             raise InvalidRequest("`input` is an empty list: send at least one text", param="input")
+        await _have_table(spec, request.inputs)
         passages = self._passages(spec, request)
         _check_dimensions(spec, spec.dimensions, request.dimensions)
         async with self._pool.use(spec) as engine:
@@ -84,6 +86,13 @@ class EmbedService:
             apply_prefix=request.apply_ruri_prefix,
         )
         return [_passage(spec, prompt, index, given) for index, given in enumerate(request.inputs)]
+
+
+async def _have_table(spec: Spec, inputs: Sequence[Input]) -> None:
+    """Reading the token table takes 60 ms, once: not on the event loop, where everybody would wait for it."""
+    needed = spec.token_ids == "cl100k" and not all(isinstance(given, str) for given in inputs)
+    if needed and not cl100k_table.cache_info().currsize:
+        await asyncio.to_thread(cl100k_table)
 
 
 def _passage(spec: Spec, prompt: str, index: int, given: Input) -> Passage:

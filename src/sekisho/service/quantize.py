@@ -15,8 +15,8 @@ OUTPUT_TYPES: tuple[OutputType, ...] = get_args(OutputType)
 
 
 def code_range(width: int) -> float:
-    """The value that int8 and uint8 give their last code: ±6/√width holds the components of a unit vector."""
-    return min(1.0, 6.0 / math.sqrt(width))
+    """The value that int8 and uint8 give their last code: ±8/√width holds the components of a unit vector."""
+    return min(1.0, 8.0 / math.sqrt(width))
 
 
 def quantize(rows: Rows, kind: OutputType) -> NDArray[Any]:

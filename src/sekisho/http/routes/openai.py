@@ -61,7 +61,9 @@ def _read_truncation(value: object) -> Truncation | None:
 
 def _read_dimensions(value: object) -> object:
     """Some clients send 0 for "all of them"."""
-    return None if value == 0 and not isinstance(value, bool) else value
+    if isinstance(value, bool):
+        raise ValueError("a number")
+    return None if value == 0 else value
 
 
 def _read_output_type(value: object) -> object:
