@@ -137,12 +137,12 @@ def write_tiny_bert(spec: TinyBert, directory: str | Path) -> Path:
 
 def tiny_bert_weights(spec: TinyBert) -> Weights:
     """The tensors under the names transformers' BertModel saves; matrices are [out, in]."""
-    draw = _Draw(spec)
+    draw = Draw(spec.seed, spec.dtype)
     weights: Weights = {}
     weights["embeddings.word_embeddings.weight"] = draw.around(0.0, 1.7, (spec.vocab, spec.hidden))
     weights["embeddings.position_embeddings.weight"] = draw.around(0.0, 0.5, (spec.positions, spec.hidden))
     weights["embeddings.token_type_embeddings.weight"] = draw.around(0.0, 0.5, (spec.type_vocab, spec.hidden))
-    weights |= draw.layer_norm("embeddings.LayerNorm")
+    weights |= draw.layer_norm("embeddings.LayerNorm", spec.hidden)
     for index in range(spec.layers):
         prefix = f"encoder.layer.{index}"
         # Sharp attention: with small logits all rows are near the mean and a wrong scale hardly shows.
@@ -150,66 +150,74 @@ def tiny_bert_weights(spec: TinyBert) -> Weights:
         weights |= draw.linear(f"{prefix}.attention.self.key", spec.hidden, spec.hidden, gain=1.5)
         weights |= draw.linear(f"{prefix}.attention.self.value", spec.hidden, spec.hidden)
         weights |= draw.linear(f"{prefix}.attention.output.dense", spec.hidden, spec.hidden)
-        weights |= draw.layer_norm(f"{prefix}.attention.output.LayerNorm")
+        weights |= draw.layer_norm(f"{prefix}.attention.output.LayerNorm", spec.hidden)
         weights |= draw.linear(f"{prefix}.intermediate.dense", spec.intermediate, spec.hidden)
         weights |= draw.linear(f"{prefix}.output.dense", spec.hidden, spec.intermediate)
         # The maximum over many tokens is positive everywhere, so all texts would look alike: shift it.
         last_of_max = spec.pooling == "max" and index == spec.layers - 1
-        weights |= draw.layer_norm(f"{prefix}.output.LayerNorm", shift=-1.7 if last_of_max else 0.0)
+        weights |= draw.layer_norm(f"{prefix}.output.LayerNorm", spec.hidden, shift=-1.7 if last_of_max else 0.0)
     weights |= draw.linear("pooler.dense", spec.hidden, spec.hidden)
     return weights
 
 
-class _Draw:
-    """Draws tensors for one spec, in the order asked for."""
+class Draw:
+    """Draws tensors, in the order asked for."""
 
-    def __init__(self, spec: TinyBert) -> None:
-        self._rng = np.random.Generator(np.random.PCG64(spec.seed))
-        self._dtype = np.dtype(spec.dtype)
-        self._hidden = spec.hidden
+    def __init__(self, seed: int, dtype: str = "float32") -> None:
+        self._rng = np.random.Generator(np.random.PCG64(seed))
+        self._dtype = np.dtype(dtype)
 
     def around(self, centre: float, reach: float, shape: tuple[int, ...]) -> NDArray[Any]:
         """Uniform in [centre - reach, centre + reach)."""
         return (centre + reach * (2.0 * self._rng.random(shape) - 1.0)).astype(self._dtype)
 
-    def linear(self, name: str, out: int, inner: int, gain: float = 1.0) -> Weights:
+    def linear(self, name: str, out: int, inner: int, gain: float = 1.0, *, bias: bool = True) -> Weights:
         """A layer whose outputs have about `gain` times the spread of its inputs."""
         reach = gain * sqrt(3.0 / inner)
-        return {
-            f"{name}.weight": self.around(0.0, reach, (out, inner)),
-            f"{name}.bias": self.around(0.0, 0.4, (out,)),
-        }
+        weights = {f"{name}.weight": self.around(0.0, reach, (out, inner))}
+        return weights | ({f"{name}.bias": self.around(0.0, 0.4, (out,))} if bias else {})
 
-    def layer_norm(self, name: str, shift: float = 0.0) -> Weights:
-        return {
-            f"{name}.weight": self.around(1.0, 0.4, (self._hidden,)),
-            f"{name}.bias": self.around(shift, 0.4, (self._hidden,)),
-        }
+    def layer_norm(self, name: str, width: int, shift: float = 0.0, *, bias: bool = True) -> Weights:
+        weights = {f"{name}.weight": self.around(1.0, 0.4, (width,))}
+        return weights | ({f"{name}.bias": self.around(shift, 0.4, (width,))} if bias else {})
 
 
-def tiny_tokenizer(size: int) -> Tokenizer:
+@dataclass(frozen=True)
+class Marks:
+    """A tokenizer's special tokens by id, and how it frames one text and two."""
+
+    tokens: tuple[str, ...]
+    unknown: str
+    single: str
+    pair: str
+
+
+BERT_MARKS = Marks(SPECIAL_TOKENS, "[UNK]", "[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1")
+
+
+def tiny_tokenizer(size: int, marks: Marks = BERT_MARKS) -> Tokenizer:
     """An uncased WordPiece tokenizer of `size` entries, without truncation or padding."""
-    vocabulary = _vocabulary(size)
-    tokenizer = Tokenizer(WordPiece(vocab=vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
-    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+    vocabulary = _vocabulary(size, marks.tokens)
+    tokenizer = Tokenizer(WordPiece(vocab=vocabulary, unk_token=marks.unknown, max_input_chars_per_word=100))
+    tokenizer.add_special_tokens(list(marks.tokens))
     tokenizer.normalizer = BertNormalizer(
         clean_text=True, handle_chinese_chars=True, strip_accents=None, lowercase=True
     )
     tokenizer.pre_tokenizer = BertPreTokenizer()
     tokenizer.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])],
+        single=marks.single,
+        pair=marks.pair,
+        special_tokens=[(token, vocabulary[token]) for token in marks.tokens if token in marks.pair],
     )
     return tokenizer
 
 
-def _vocabulary(size: int) -> dict[str, int]:
+def _vocabulary(size: int, specials: tuple[str, ...]) -> dict[str, int]:
     """Pieces by id, filled up to `size` with [unusedN] as BERT's own vocabularies are."""
     spoken = [*map(chr, range(ord("a"), ord("z") + 1)), *map(chr, range(ord("0"), ord("9") + 1)), *_kana()]
     ascii_punctuation = [chr(code) for code in range(0x21, 0x7F) if not chr(code).isalnum()]
     pieces = [
-        *SPECIAL_TOKENS,
+        *specials,
         *ascii_punctuation,
         *JAPANESE_PUNCTUATION,
         *spoken,

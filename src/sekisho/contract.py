@@ -20,6 +20,10 @@ CONTRACT_FILE = "contract.json"
 GRAPH_FILE = "model.onnx"
 WEIGHTS_FILE = "model.onnx.data"
 TOKENIZER_FILE = "tokenizer.json"
+#: In place of tokenizer.json: `Subwords`, beside the vocabulary it names.
+SUBWORDS_FILE = "subwords.json"
+VOCABULARY_FILE = "vocab.txt"
+SENTENCEPIECE_FILE = "sentencepiece.model"
 
 #: Raised when a change makes directories prepared by an older converter wrong or unreadable.
 CONTRACT_VERSION = 1
@@ -27,7 +31,10 @@ CONTRACT_VERSION = 1
 Kind = Literal["embedding", "reranker"]
 Pooling = Literal["mean", "cls", "max", "last", "weighted_mean"]
 Truncation = Literal["end", "start", "none"]
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
+
+TokenizerKind = Literal["tokenizer_json", "bert_japanese", "sentencepiece"]
+Normalization = Literal["none", "nfkc", "neologdn"]
 
 Rows = NDArray[np.float32]
 
@@ -38,8 +45,14 @@ class Contract:
 
     inputs: graph input names in order; every one is int32 of shape [rows, length].
     outputs: names of the float32 outputs. An embedding model gives `embedding` [rows, width] and, where that is
-        normalised, `norm` [rows, 1]; a reranker gives `logits` [rows, width].
+        normalised, `norm` [rows, 1]; a reranker gives `logits` [rows, width]. Some embedding models also give `sparse`
+        [rows, length], a weight a token, and `colbert` [rows, length, …], a vector a token, zero for the first.
     max_tokens: longest input the model was made for, special tokens included.
+    tokenizer: which files turn text into ids: tokenizer.json, or those that `Subwords` describes.
+    normalization: what is done to a text, not to its prompt, before the tokenizer sees it.
+    special_tokens: whether a text is framed as tokenizer.json says; without, an empty text is no token at all.
+    tokenizer: which files turn text into ids: tokenizer.json, or the ones that `Subwords` describes.
+    normalization: what is done to a text, without its prompt, before the tokenizer sees it.
     origins: for each value that can come from several places, where it came from.
     files: sha256 of every other file in the directory.
     """
@@ -55,6 +68,9 @@ class Contract:
     pooling: Pooling | None
     normalized: bool
     parameters: int
+    tokenizer: TokenizerKind = "tokenizer_json"
+    special_tokens: bool = True
+    normalization: Normalization = "none"
     origins: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     version: int = CONTRACT_VERSION
@@ -81,25 +97,81 @@ def _digest(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
+@dataclass(frozen=True)
+class AddedToken:
+    """A token that is found in the text itself, before words are looked for; `id` None: as the vocabulary says.
+
+    lstrip, rstrip: white space beside it belongs to it. normalized: as in tokenizer_config.json.
+    """
+
+    content: str
+    id: int | None = None
+    lstrip: bool = False
+    rstrip: bool = False
+    special: bool = True
+    normalized: bool = False
+
+
+@dataclass(frozen=True)
+class Subwords:
+    """A tokenizer without a tokenizer.json, as the converter read it from the checkpoint's own files.
+
+    pieces: what words are cut into. `fairseq` is SentencePiece with its ids one further on and `<s>`, `<pad>`, `</s>`,
+        `<unk>` before them.
+    opening, closing, unknown: the special tokens around a text and in place of what the vocabulary lacks.
+    doubled: two texts are parted by the closing token twice, and both are of type 0 (RoBERTa); else once, and the
+        second is of type 1 (BERT).
+    dictionary: MeCab's, by the name of its Python module; None: text is not cut into words first.
+    """
+
+    pieces: Literal["wordpiece", "character", "sentencepiece", "fairseq"]
+    opening: str
+    closing: str
+    unknown: str
+    doubled: bool
+    added: tuple[AddedToken, ...]
+    dictionary: str | None = None
+    nfkc: bool = True
+    lower: bool = False
+    never_split: tuple[str, ...] = ()
+
+    def write(self, directory: Path) -> None:
+        (directory / SUBWORDS_FILE).write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+    @classmethod
+    def read(cls, directory: Path) -> Subwords:
+        """Raises OSError, ValueError or TypeError where the file is not what `write` writes."""
+        values = json.loads((directory / SUBWORDS_FILE).read_text("utf-8"))
+        values["added"] = tuple(AddedToken(**token) for token in values["added"])
+        values["never_split"] = tuple(values["never_split"])
+        return cls(**values)
+
+
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One text as the service hands it to an engine.
+    """One text, or two that are read together, as the service hands it to an engine.
 
     prompt_chars: how many leading characters of `text` are the prompt, which truncation never cuts.
     ids: token ids of the model's own vocabulary, in place of the text.
+    pair: the second text, which truncation cuts first: a reranker's document, `text` being the query.
     """
 
     text: str
     prompt_chars: int = 0
     ids: tuple[int, ...] | None = None
+    pair: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """A tokenised passage: what the model will see, special tokens included."""
+    """A tokenised passage: what the model will see, special tokens included.
+
+    type_ids: which text each token belongs to, in the tokenizer's own numbers; None: 0 everywhere.
+    """
 
     ids: Sequence[int]
     truncated: bool = False
+    type_ids: Sequence[int] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

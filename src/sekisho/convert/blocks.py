@@ -9,6 +9,7 @@ Shapes in comments and docstrings: B rows, S tokens, H hidden size, N heads, D s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,11 +30,12 @@ Value = ir.Value
 
 @dataclass(frozen=True)
 class Output:
-    """A float32 output [B, width]."""
+    """A float32 output, [B, width] where `axes` says nothing else."""
 
     name: str
     value: Value
     width: int
+    axes: tuple[str | int, ...] | None = None
 
 
 class Graph:
@@ -52,13 +54,25 @@ class Graph:
         """An int32 input [B, S]."""
         return self._builder.input(name, ir.DataType.INT32, ["rows", "length"])
 
-    def constant(self, name: str, array: NDArray[Any]) -> Value:
+    def constant(self, name: str, array: NDArray[Any], *, learned: bool = True) -> Value:
+        """learned: whether it counts as parameters of the model."""
         array = np.ascontiguousarray(array)
-        self.parameters += array.size
+        self.parameters += array.size if learned else 0
         return self._builder.initializer(ir.tensor(array, name=name), name=name)
 
     def weight(self, name: str, *shape: int) -> Value:
-        return self.constant(name, self.weights.take(name, *shape))
+        return self.computed(name, shape, self.weights.promise(name, *shape))
+
+    def computed(self, name: str, shape: Sequence[int], make: Callable[[], NDArray[np.float32]]) -> Value:
+        """A constant made when the graph is written, so that no two large ones are in memory at once."""
+        self.parameters += math.prod(shape)
+        tensor = ir.LazyTensor(
+            lambda: ir.tensor(np.ascontiguousarray(make()), name=name),
+            dtype=ir.DataType.FLOAT,
+            shape=ir.Shape(shape),
+            name=name,
+        )
+        return self._builder.initializer(tensor, name=name)
 
     @contextmanager
     def reading(self, weights: Weights) -> Iterator[None]:
@@ -72,7 +86,7 @@ class Graph:
     def finish(self, outputs: Sequence[Output]) -> ir.Model:
         """The model with its outputs named."""
         for output in outputs:
-            output.value.shape = ir.Shape(["rows", output.width])
+            output.value.shape = ir.Shape(output.axes or ["rows", output.width])
             output.value.type = ir.TensorType(ir.DataType.FLOAT)
             self._builder.add_output(output.value, output.name)
         return ir.Model(self._graph, ir_version=10, producer_name="sekisho")
@@ -86,7 +100,8 @@ def linear(
     label: what the graph calls it, where the stored name is not unique.
     """
     label = label or name
-    product = g.op.MatMul(x, g.constant(f"{label}.weight", g.weights.take(f"{name}.weight", outputs, inputs).T))
+    stored = g.weights.promise(f"{name}.weight", outputs, inputs)
+    product = g.op.MatMul(x, g.computed(f"{label}.weight", (inputs, outputs), lambda: stored().T))
     return g.op.Add(product, g.constant(f"{label}.bias", g.weights.take(f"{name}.bias", outputs))) if bias else product
 
 
@@ -98,9 +113,9 @@ def layer_norm(g: Graph, x: Value, name: str, width: int, epsilon: float, *, bia
 
 
 def rms_norm(g: Graph, x: Value, name: str, width: int, epsilon: float, *, offset: float = 0.0) -> Value:
-    """x [.., width] over its root mean square, times the scale stored under `name` plus `offset` (Gemma stores w - 1).
+    """x [.., width] over its root mean square, times the scale stored under `name`.
 
-    [.., width] over its root mean square, times the scale stored under `name` plus `offset` (Gemma stores w - 1).
+    offset: what is added to the stored scale (Gemma stores it less one).
     """
     op = g.op
     scale = g.constant(f"{name}.weight", g.weights.take(f"{name}.weight", width) + np.float32(offset))

@@ -14,22 +14,23 @@ import onnx_ir as ir
 
 from sekisho.contract import (
     GRAPH_FILE,
-    TOKENIZER_FILE,
     WEIGHTS_FILE,
     Contract,
 )
 from sekisho.convert.blocks import Graph, Output, Value, activation, l2_normalize, linear, pool
-from sekisho.convert.checkpoint import Checkpoint, Module
-from sekisho.convert.decisions import Choices, max_tokens, normalize, pooling
+from sekisho.convert.checkpoint import STATIC_MODULE, Checkpoint, Module
+from sekisho.convert.decisions import Choices, max_tokens, normalize, pooling, yes_no
 from sekisho.convert.families import family_for
 from sekisho.convert.family import Body, Family, labels, read
+from sekisho.convert.token_heads import token_heads
+from sekisho.convert.tokenizers import copy_tokenizer
 from sekisho.errors import ConversionFailed
 
 #: What a graph's reader is told: bytes written, bytes in all.
 Progress = Callable[[int, int], None]
 
 #: The modules of a sentence-transformers pipeline that a graph holds.
-_MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
+_MODULES = ("Transformer", STATIC_MODULE, "Pooling", "Dense", "Normalize")
 
 
 def convert_directory(source: Path, target: Path, choices: Choices, progress: Progress | None = None) -> Contract:
@@ -59,21 +60,21 @@ def convert(source: Path, target: Path, choices: Choices, progress: Progress | N
     """
     checkpoint = Checkpoint.open(source)
     _check_modules(checkpoint)
-    family = family_for(choices.family or checkpoint.config.get("model_type"))
-    origins: dict[str, str] = {"family": "models.yaml" if choices.family else "config.json"}
+    origins: dict[str, str] = {}
+    family = _family(checkpoint, choices, origins)
     limit = max_tokens(checkpoint, family, choices, origins)
-    with checkpoint.weights(family.renamer(choices.kind)) as weights:
-        graph = Graph(family.name, weights, limit)
-        body = family.build(graph, checkpoint.config, choices.kind)
-        if choices.kind == "reranker":
-            outputs, facts = _scores(graph, family, checkpoint, body)
-        else:
-            outputs, facts = _vectors(graph, checkpoint, choices, body, origins)
-        model = graph.finish(outputs)
-        _check_left_over(weights.left_over())
-        _check_width(choices, outputs[0].width)
-        _save(model, target, progress)
-    _copy_tokenizer(source, target)
+    weights = checkpoint.weights(family.renamer(choices.kind))
+    graph = Graph(family.name, weights, limit)
+    body = family.build(graph, checkpoint.config, choices.kind)
+    if choices.kind == "reranker":
+        outputs, facts = _scores(graph, family, checkpoint, choices, body, origins)
+    else:
+        outputs, facts = _vectors(graph, family, checkpoint, choices, body, origins)
+    model = graph.finish(outputs)
+    _check_left_over(weights.left_over())
+    _check_width(choices, outputs[0].width)
+    _save(model, target, progress)
+    tokenizer = copy_tokenizer(checkpoint.root, target, choices.tokenizer)
     contract = Contract(
         kind=choices.kind,
         family=family.name,
@@ -82,8 +83,11 @@ def convert(source: Path, target: Path, choices: Choices, progress: Progress | N
         width=outputs[0].width,
         max_tokens=limit,
         pad_id=read(checkpoint.config, "pad_token_id", int, 0),
-        vocabulary=read(checkpoint.config, "vocab_size", int),
+        vocabulary=body.vocabulary or read(checkpoint.config, "vocab_size", int),
         parameters=graph.parameters,
+        tokenizer=tokenizer,
+        special_tokens=family.special_tokens,
+        normalization=choices.normalization,
         origins=origins,
         **facts,
     )
@@ -91,11 +95,22 @@ def convert(source: Path, target: Path, choices: Choices, progress: Progress | N
     return contract
 
 
+def _family(checkpoint: Checkpoint, choices: Choices, origins: dict[str, str]) -> Family:
+    if choices.family:
+        origins["family"] = "models.yaml"
+        return family_for(choices.family)
+    if checkpoint.modules and checkpoint.modules[0].kind == STATIC_MODULE:
+        origins["family"] = "modules.json"
+        return family_for("static")
+    origins["family"] = "config.json"
+    return family_for(checkpoint.config.get("model_type"))
+
+
 def _vectors(
-    graph: Graph, checkpoint: Checkpoint, choices: Choices, body: Body, origins: dict[str, str]
+    graph: Graph, family: Family, checkpoint: Checkpoint, choices: Choices, body: Body, origins: dict[str, str]
 ) -> tuple[list[Output], dict[str, Any]]:
     """Pooling, the pipeline's dense layers, normalisation."""
-    how, unit = pooling(checkpoint, choices, origins), normalize(checkpoint, choices, origins)
+    how, unit = pooling(checkpoint, family, choices, origins), normalize(checkpoint, choices, origins)
     rows, width = pool(graph, body.hidden, body.mask, how), body.width
     for module in checkpoint.modules:
         if module.kind == "Dense":
@@ -105,6 +120,7 @@ def _vectors(
         rows, norm = l2_normalize(graph, rows)
         # The norms are for the client that asks for plain vectors.
         outputs = [Output("embedding", rows, width), Output("norm", norm, 1)]
+    outputs += token_heads(graph, checkpoint, body, choices.heads)
     return outputs, {"pooling": how, "normalized": unit}
 
 
@@ -116,22 +132,31 @@ def _dense(graph: Graph, rows: Value, width: int, module: Module) -> tuple[Value
     if inputs != width:
         raise ConversionFailed(f"{where} takes {inputs} features, the vectors before it have {width}")
     name = module.path
-    with module.weights() as weights, graph.reading(weights):
+    weights = module.weights()
+    with graph.reading(weights):
         rows = linear(graph, rows, "linear", inputs, outputs, bias=bool(module.config.get("bias", True)), label=name)
-        _check_left_over(weights.left_over())
+    _check_left_over(weights.left_over())
     act = str(module.config.get("activation_function", "torch.nn.modules.activation.Tanh")).rsplit(".", 1)[-1]
     return (rows if act == "Identity" else activation(act.lower())(graph, rows)), outputs
 
 
-def _scores(graph: Graph, family: Family, checkpoint: Checkpoint, body: Body) -> tuple[list[Output], dict[str, Any]]:
-    """The classification head's raw logits: what a sigmoid makes of them is the service's question."""
-    if family.classify is None:
+def _scores(
+    graph: Graph, family: Family, checkpoint: Checkpoint, choices: Choices, body: Body, origins: dict[str, str]
+) -> tuple[list[Output], dict[str, Any]]:
+    """The classification head's raw logits, or how much a language model prefers yes to no.
+
+    What a sigmoid makes of them is the service's question.
+    """
+    if choices.heads not in {(), ("yes_no",)} or (choices.heads and not family.answer):
+        raise ConversionFailed(f"heads {', '.join(choices.heads)}: a reranker of family {family.name!r} has none such")
+    if family.answer and (choices.heads or choices.yes_no or "score.weight" not in graph.weights):
+        words = yes_no(checkpoint, choices, origins)
+        logits = Output("logits", family.answer(graph, checkpoint.config, body, words), 1)
+    elif family.classify:
+        logits = Output("logits", family.classify(graph, checkpoint.config, body), labels(checkpoint.config))
+    else:
         raise ConversionFailed(f"the family {family.name!r} has no classification head")
-    count = labels(checkpoint.config)
-    return [Output("logits", family.classify(graph, checkpoint.config, body), count)], {
-        "pooling": None,
-        "normalized": False,
-    }
+    return [logits], {"pooling": None, "normalized": False}
 
 
 def _check_modules(checkpoint: Checkpoint) -> None:
@@ -175,12 +200,3 @@ def _save(model: ir.Model, target: Path, progress: Progress | None) -> None:
         raise
     if progress is not None:
         progress(total, total)  # the smallest tensors stay in the graph file, of which nothing is reported
-
-
-def _copy_tokenizer(source: Path, target: Path) -> None:
-    path = source / TOKENIZER_FILE
-    if not path.is_file():
-        raise ConversionFailed(
-            f"{TOKENIZER_FILE} is missing from the checkpoint; no other tokenizer format is read yet"
-        )
-    shutil.copyfile(path, target / TOKENIZER_FILE)

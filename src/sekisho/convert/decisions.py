@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from sekisho.contract import Kind, Pooling
+from tokenizers import Tokenizer
+
+from sekisho.contract import TOKENIZER_FILE, Kind, Normalization, Pooling
 from sekisho.convert.checkpoint import Checkpoint
 from sekisho.convert.family import Family
+from sekisho.convert.tokenizers import TokenizerChoice
 from sekisho.errors import ConversionFailed
 
 #: sentence-transformers' flags in 1_Pooling/config.json.
@@ -26,7 +29,12 @@ _POOLING_FLAGS: dict[str, Pooling] = {
 
 @dataclass(frozen=True)
 class Choices:
-    """What models.yaml says of a model; None means: as the checkpoint says."""
+    """What models.yaml says of a model; None means: as the checkpoint says.
+
+    heads: outputs beside the usual one: `sparse` and `colbert` of an embedding model (bge-m3); `yes_no` takes a
+        reranker's score from its language-model head even where it has one for classification.
+    yes_no: token ids of the two answers of a reranker that is a language model, the one that means relevant first.
+    """
 
     kind: Kind = "embedding"
     family: str | None = None
@@ -34,9 +42,13 @@ class Choices:
     normalize: bool | None = None
     max_tokens: int | None = None
     dimensions: int | None = None
+    heads: tuple[str, ...] = ()
+    yes_no: tuple[int, int] | None = None
+    tokenizer: TokenizerChoice = "auto"
+    normalization: Normalization = "none"
 
 
-def pooling(checkpoint: Checkpoint, choices: Choices, origins: dict[str, str]) -> Pooling:
+def pooling(checkpoint: Checkpoint, family: Family, choices: Choices, origins: dict[str, str]) -> Pooling:
     """How tokens become one vector. Raises ConversionFailed where nobody says so."""
     if choices.pooling:
         if choices.pooling not in get_args(Pooling):
@@ -44,6 +56,9 @@ def pooling(checkpoint: Checkpoint, choices: Choices, origins: dict[str, str]) -
         origins["pooling"] = "models.yaml"
         return choices.pooling
     config = checkpoint.module("Pooling")
+    if config is None and family.pooling:
+        origins["pooling"] = "modules.json"
+        return family.pooling
     if config is None:
         raise ConversionFailed(
             "the checkpoint does not say how its tokens become one vector (no 1_Pooling/config.json): "
@@ -89,5 +104,22 @@ def max_tokens(checkpoint: Checkpoint, family: Family, choices: Choices, origins
     if checkpoint.max_length:
         origins["max_tokens"] = "sentence_bert_config.json"
         return min(checkpoint.max_length, positions)
-    origins["max_tokens"] = "config.json"
-    return positions
+    origins["max_tokens"] = "default" if family.default_tokens else "config.json"
+    return family.default_tokens or positions
+
+
+def yes_no(checkpoint: Checkpoint, choices: Choices, origins: dict[str, str]) -> tuple[int, int]:
+    """Ids of the tokens `yes` and `no`. Raises ConversionFailed where the tokenizer has no such token."""
+    if choices.yes_no:
+        origins["yes_no"] = "models.yaml"
+        return choices.yes_no
+    path = checkpoint.root / TOKENIZER_FILE
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing more specific
+        raise ConversionFailed(f"{path.name} is not a readable tokenizer: {error}") from None
+    yes, no = tokenizer.token_to_id("yes"), tokenizer.token_to_id("no")
+    if yes is None or no is None:
+        raise ConversionFailed(f"{path.name} has no token `yes` or no token `no`: set `yes_no` in models.yaml")
+    origins["yes_no"] = path.name
+    return yes, no

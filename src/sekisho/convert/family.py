@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sekisho.contract import Kind
+from sekisho.contract import Kind, Pooling
 from sekisho.convert.blocks import Graph, Value
 from sekisho.errors import ConversionFailed
 
@@ -20,12 +20,14 @@ class Body:
     """The encoder of a graph under construction.
 
     hidden: float32 [B, S, width]; mask: int32 [B, S]; inputs: the graph inputs in order.
+    vocabulary: rows of its table, where config.json does not say.
     """
 
     hidden: Value
     mask: Value
     inputs: tuple[str, ...]
     width: int
+    vocabulary: int | None = None
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ class Family:
     positions: how many tokens the config allows.
     build: adds the encoder to a graph, for single texts or for pairs.
     classify: adds the sequence-classification head: hidden states → logits [B, labels]; None where there is none.
+    answer: adds the head of a language model that answers one of two words (ids): hidden states → logit of the first
+        less that of the second [B, 1]; None where there is none.
+    pooling: how its tokens become one vector where nothing in the checkpoint says so.
+    default_tokens: the longest input where nobody says so and `positions` is no measure.
+    special_tokens: whether a text is framed as tokenizer.json says.
     """
 
     name: str
@@ -48,6 +55,10 @@ class Family:
     positions: Callable[[Config], int]
     build: Callable[[Graph, Config, Kind], Body]
     classify: Callable[[Graph, Config, Body], Value] | None = None
+    answer: Callable[[Graph, Config, Body, tuple[int, int]], Value] | None = None
+    pooling: Pooling | None = None
+    default_tokens: int | None = None
+    special_tokens: bool = True
 
     def renamer(self, kind: Kind) -> Callable[[str], str | None]:
         """Stored weight name → the family's; None where a graph of this kind has no use for it."""

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import onnx_ir as ir
 
 from sekisho.convert.attention import Heads, attention
 from sekisho.convert.blocks import Graph, Value, activation, layer_norm, linear
 from sekisho.convert.family import Config, read
-from sekisho.errors import ConversionFailed
 
 
 def encoder_layer(g: Graph, config: Config, name: str, x: Value, bias: Value, width: int) -> Value:
     """Attention and feed-forward, each with its residual and a norm after it."""
-    heads, inner = read(config, "num_attention_heads", int), read(config, "intermediate_size", int)
-    if heads < 1 or width % heads:
-        raise ConversionFailed(f"config.json: hidden_size {width} is no multiple of num_attention_heads {heads}")
-    query, key, value = (
-        linear(g, x, f"{name}.attention.self.{part}", width, width) for part in ("query", "key", "value")
-    )
-    mixed = attention(g, query, key, value, bias, Heads(heads, width // heads))
+    heads = Heads.of(width, read(config, "num_attention_heads", int))
+    query, key, value = _projections(g, f"{name}.attention.self", x, width)
+    mixed = attention(g, query, key, value, bias, heads)
     mixed = linear(g, mixed, f"{name}.attention.output.dense", width, width)
     x = layer_norm(g, g.op.Add(mixed, x), f"{name}.attention.output.LayerNorm", width, epsilon(config))
+    return feed_forward(g, config, name, x, width, epsilon(config))
+
+
+def _projections(g: Graph, name: str, x: Value, width: int) -> Sequence[Value]:
+    """Queries, keys and values, from a weight each or from one that holds the three (`packed`)."""
+    if f"{name}.packed.weight" not in g.weights:
+        return [linear(g, x, f"{name}.{part}", width, width) for part in ("query", "key", "value")]
+    return g.op.Split(linear(g, x, f"{name}.packed", width, 3 * width), num_outputs=3, axis=-1, _outputs=3)
+
+
+def feed_forward(g: Graph, config: Config, name: str, x: Value, width: int, eps: float) -> Value:
+    """The second half of a layer: wider, an activation, narrower, its residual and a norm."""
+    inner = read(config, "intermediate_size", int)
     grown = linear(g, x, f"{name}.intermediate.dense", width, inner)
     grown = activation(read(config, "hidden_act", str, "gelu"))(g, grown)
     grown = linear(g, grown, f"{name}.output.dense", inner, width)
-    return layer_norm(g, g.op.Add(grown, x), f"{name}.output.LayerNorm", width, epsilon(config))
+    return layer_norm(g, g.op.Add(grown, x), f"{name}.output.LayerNorm", width, eps)
 
 
 def counted_embeddings(g: Graph, config: Config, ids: Value, width: int) -> Value:
@@ -47,6 +57,6 @@ def position_ids(g: Graph, ids: Value, padding: int) -> Value:
     return op.Add(op.Mul(counted, present), padding)
 
 
-def epsilon(config: Config) -> float:
+def epsilon(config: Config, default: float = 1e-12) -> float:
     """Of every norm (transformers' default for BERT is 1e-12)."""
-    return read(config, "layer_norm_eps", float, 1e-12)
+    return read(config, "layer_norm_eps", float, default)

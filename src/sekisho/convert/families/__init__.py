@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from sekisho.convert.families import bert, decoder, distilbert, gemma, gte, luke, modernbert, xlm_roberta
+from sekisho.convert.families import (
+    bert,
+    deberta,
+    decoder,
+    distilbert,
+    gemma,
+    gte,
+    luke,
+    modernbert,
+    static,
+    xlm_roberta,
+)
 from sekisho.convert.family import Family
 from sekisho.errors import ConversionFailed
 
 FAMILIES: tuple[Family, ...] = tuple(
-    module.FAMILY for module in (bert, decoder, distilbert, gemma, gte, luke, modernbert, xlm_roberta)
+    module.FAMILY for module in (bert, deberta, decoder, distilbert, gemma, gte, luke, modernbert, static, xlm_roberta)
 )
 
 

@@ -1,10 +1,18 @@
 """Llama, Mistral and Qwen: pre-norm decoders with RMS norms, rotary positions, shared key-value heads and SwiGLU.
 
-transformers models/{llama,mistral,qwen2,qwen3}. The differences are in config.json: head_dim, biases, head norms
-(Qwen3), a sliding window (Mistral). With `is_causal: false` every token sees every other (LLM2Vec-like encoders).
+transformers models/{llama,mistral,qwen2,qwen3}. What differs hangs on `model_type`: which projections have biases,
+norms of heads (Qwen3), which layers see a window only (Mistral, Qwen). With `is_causal: false` every token sees every
+other (LLM2Vec-like encoders).
 """
 
 from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sekisho.contract import Kind
 from sekisho.convert.attention import (
@@ -21,6 +29,7 @@ from sekisho.convert.attention import (
 )
 from sekisho.convert.blocks import Graph, Value, activation, linear, pool, rms_norm
 from sekisho.convert.family import Body, Config, Family, labels, read, require
+from sekisho.errors import ConversionFailed
 
 
 def positions(config: Config) -> int:
@@ -30,15 +39,17 @@ def positions(config: Config) -> int:
 
 def build(g: Graph, config: Config, _kind: Kind) -> Body:
     """The stack without a language-model head."""
-    require(config, "rope_scaling", None)
+    require(config, "partial_rotary_factor", 1.0)
     ids, mask = g.input("input_ids"), g.input("attention_mask")
-    width, count = read(config, "hidden_size", int), read(config, "num_attention_heads", int)
-    heads = Heads(count, read(config, "head_dim", int, width // count), read(config, "num_key_value_heads", int, count))
-    bias = _bias(g, config, ids, mask)
-    turn = rotary(g, "rotary", ids, inverse_frequencies(heads.size, theta(config)), g.max_tokens)
+    width, heads = read(config, "hidden_size", int), _heads(config)
+    turn = rotary(g, "rotary", ids, frequencies(config, heads.size), g.max_tokens)
     x = g.op.Gather(g.weight("embed_tokens.weight", read(config, "vocab_size", int), width), ids)
-    for layer in range(read(config, "num_hidden_layers", int)):
-        x = _layer(g, config, f"layers.{layer}", x, bias, turn, heads, width)
+    biases: dict[int | None, Value] = {}
+    for layer, window in enumerate(windows(config)):
+        reach = window if window and window < g.max_tokens else None
+        if reach not in biases:
+            biases[reach] = _bias(g, config, ids, mask, reach)
+        x = _layer(g, config, f"layers.{layer}", x, biases[reach], turn, heads)
     return Body(rms_norm(g, x, "norm", width, _epsilon(config)), mask, ("input_ids", "attention_mask"), width)
 
 
@@ -48,45 +59,120 @@ def classify(g: Graph, config: Config, body: Body) -> Value:
     return linear(g, last, "score", body.width, labels(config), bias=False)
 
 
-def theta(config: Config) -> float:
-    """transformers 5 moved it into `rope_parameters`."""
+def answer(g: Graph, config: Config, body: Body, words: tuple[int, int]) -> Value:
+    """What the language-model head says of two words at the last token: logit of the first less that of the second.
+
+    Its sigmoid is the softmax over the two.
+    """
+    size = read(config, "vocab_size", int)
+    if not all(0 <= word < size for word in words):
+        raise ConversionFailed(f"yes_no: ids {words} are not among the checkpoint's {size}")
+    own = "lm_head.weight" in g.weights
+    if not own and not config.get("tie_word_embeddings", False):
+        raise ConversionFailed("a reranker needs a classification head (score) or a language-model head (lm_head)")
+    name = "lm_head.weight" if own else "embed_tokens.weight"
+    first, second = g.weights.take_rows(name, words, size, body.width)
+    last = pool(g, body.hidden, body.mask, "last")
+    return g.op.MatMul(last, g.constant("answer.weight", (first - second)[:, None]))
+
+
+def windows(config: Config) -> list[int | None]:
+    """How many tokens each layer sees, itself included; None for all.
+
+    Mistral's window is of every layer. Qwen's is switched off unless `use_sliding_window` says otherwise, and then of
+    the layers listed, or of those from `max_window_layers` on. Llama has none.
+    """
+    count, kind = read(config, "num_hidden_layers", int), config.get("model_type")
+    if kind not in {"qwen2", "qwen3"}:
+        window = config.get("sliding_window", 4096) if kind == "mistral" else None
+        return [window] * count
+    if not config.get("use_sliding_window", False):
+        return [None] * count
+    window, first = config.get("sliding_window", 4096), read(config, "max_window_layers", int, 28)
+    listed = config.get("layer_types")
+    if isinstance(listed, list):
+        return [window if named == "sliding_attention" else None for named in listed]
+    return [window if layer >= first else None for layer in range(count)]
+
+
+def frequencies(config: Config, size: int) -> NDArray[np.float64]:
+    """transformers 5 keeps base and scaling in `rope_parameters`; before, each had a key of its own."""
     moved = config.get("rope_parameters")
-    if isinstance(moved, dict):
-        require(moved, "rope_type", "default")
-        return read(moved, "rope_theta", float, 10_000.0)
-    return read(config, "rope_theta", float, 10_000.0)
+    base = read(moved if isinstance(moved, dict) else config, "rope_theta", float, 10_000.0)
+    scaling = moved if isinstance(moved, dict) else config.get("rope_scaling") or {}
+    plain = inverse_frequencies(size, base)
+    kind = scaling.get("rope_type", scaling.get("type", "default"))
+    if kind == "default":
+        return plain
+    if kind == "linear":
+        return plain / read(scaling, "factor", float, where="rope_scaling")
+    if kind == "llama3":
+        return _llama3(plain, scaling)
+    raise ConversionFailed(f"config.json: rope_scaling type {kind!r}; this family supports default, linear and llama3")
 
 
-def _bias(g: Graph, config: Config, ids: Value, mask: Value) -> Value:
+def _llama3(plain: NDArray[np.float64], scaling: Mapping[str, Any]) -> NDArray[np.float64]:
+    """Long waves are stretched, short ones kept, between them a mixture (transformers modeling_rope_utils.py)."""
+    factor, low, high, trained = (
+        read(scaling, key, float, where="rope_scaling")
+        for key in ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
+    )
+    waves_in_context = trained * plain / (2 * math.pi)
+    kept = np.clip((waves_in_context - low) / (high - low), 0.0, 1.0)
+    return kept * plain + (1.0 - kept) * plain / factor
+
+
+def _heads(config: Config) -> Heads:
+    count = read(config, "num_attention_heads", int)
+    # Qwen3's default is a number, the others' is what the width gives.
+    default = 128 if config.get("model_type") == "qwen3" else read(config, "hidden_size", int) // count
+    shared = read(config, "num_key_value_heads", int, count)
+    if shared < 1 or count % shared:
+        raise ConversionFailed(f"config.json: {count} heads cannot share {shared} keys evenly")
+    return Heads(count, read(config, "head_dim", int, default), shared)
+
+
+def _bias(g: Graph, config: Config, ids: Value, mask: Value, window: int | None) -> Value:
     bias = padding_bias(g, mask)
     if config.get("is_causal", True):
         bias = causal_bias(g, ids, bias)
-    window = config.get("sliding_window") if config.get("use_sliding_window", True) else None
-    # transformers masks keys `window` or more behind the query, so the farthest it sees is window - 1 back.
-    return window_bias(g, ids, bias, int(window) - 1) if window and int(window) < g.max_tokens else bias
+    elif window:
+        raise ConversionFailed(
+            f"config.json: is_causal is false and sliding_window is {window}: implementations differ in what that "
+            f"means; set `max_tokens` in models.yaml to {window} or less"
+        )
+    # transformers masks keys `window` or more behind the query (masking_utils.py: kv_idx > q_idx - sliding_window).
+    return window_bias(g, ids, bias, window - 1) if window else bias
 
 
-def _layer(g: Graph, config: Config, name: str, x: Value, bias: Value, turn: Rotary, heads: Heads, width: int) -> Value:
-    op, inner = g.op, read(config, "intermediate_size", int)
+def _layer(g: Graph, config: Config, name: str, x: Value, bias: Value, turn: Rotary, heads: Heads) -> Value:
+    op, width, inner = g.op, read(config, "hidden_size", int), read(config, "intermediate_size", int)
+    shared = heads.key_value or heads.count
     normed = rms_norm(g, x, f"{name}.input_layernorm", width, _epsilon(config))
-    query = _heads(g, config, f"{name}.self_attn.q", normed, heads.count, heads.size, width)
-    key = _heads(g, config, f"{name}.self_attn.k", normed, heads.key_value or heads.count, heads.size, width)
-    value = _heads(g, config, f"{name}.self_attn.v", normed, heads.key_value or heads.count, heads.size, width)
+    query = _project(g, config, f"{name}.self_attn.q", normed, heads.count, heads.size)
+    key = _project(g, config, f"{name}.self_attn.k", normed, shared, heads.size)
+    value = _project(g, config, f"{name}.self_attn.v", normed, shared, heads.size)
     mixed = attend(g, rotate(g, query, turn, heads.size), rotate(g, key, turn, heads.size), value, [bias], heads)
-    output_bias = f"{name}.self_attn.o_proj.bias" in g.weights
+    output_bias = _has(config, "attention_bias")
     x = op.Add(x, linear(g, mixed, f"{name}.self_attn.o_proj", heads.count * heads.size, width, bias=output_bias))
     normed = rms_norm(g, x, f"{name}.post_attention_layernorm", width, _epsilon(config))
-    act = activation(read(config, "hidden_act", str, "silu"))
-    gate = act(g, linear(g, normed, f"{name}.mlp.gate_proj", width, inner, bias=False))
-    grown = op.Mul(gate, linear(g, normed, f"{name}.mlp.up_proj", width, inner, bias=False))
-    return op.Add(x, linear(g, grown, f"{name}.mlp.down_proj", inner, width, bias=False))
+    act, biased = activation(read(config, "hidden_act", str, "silu")), _has(config, "mlp_bias")
+    gate = act(g, linear(g, normed, f"{name}.mlp.gate_proj", width, inner, bias=biased))
+    grown = op.Mul(gate, linear(g, normed, f"{name}.mlp.up_proj", width, inner, bias=biased))
+    return op.Add(x, linear(g, grown, f"{name}.mlp.down_proj", inner, width, bias=biased))
 
 
-def _heads(g: Graph, config: Config, name: str, x: Value, count: int, size: int, width: int) -> Value:
-    """One projection in heads [B, count, S, size], each normalised where the checkpoint holds a norm for it (Qwen3)."""
-    projected = linear(g, x, f"{name}_proj", width, count * size, bias=f"{name}_proj.bias" in g.weights)
+def _project(g: Graph, config: Config, name: str, x: Value, count: int, size: int) -> Value:
+    """One projection in heads [B, count, S, size]; Qwen3 normalises each head of queries and keys."""
+    biased = config.get("model_type") == "qwen2" or _has(config, "attention_bias")
+    projected = linear(g, x, f"{name}_proj", read(config, "hidden_size", int), count * size, bias=biased)
     split = split_heads(g, projected, count, size)
-    return rms_norm(g, split, f"{name}_norm", size, _epsilon(config)) if f"{name}_norm.weight" in g.weights else split
+    normed = config.get("model_type") == "qwen3" and not name.endswith(".v")
+    return rms_norm(g, split, f"{name}_norm", size, _epsilon(config)) if normed else split
+
+
+def _has(config: Config, key: str) -> bool:
+    return bool(config.get(key, False))
 
 
 def _epsilon(config: Config) -> float:
@@ -97,9 +183,10 @@ FAMILY = Family(
     name="decoder",
     model_types=("llama", "mistral", "qwen2", "qwen3"),
     rename=((r"^model\.", ""),),
-    unused=(r"^lm_head\.", r"rotary_emb\.inv_freq$"),
-    head=(r"^score\.",),
+    unused=(r"rotary_emb\.inv_freq$",),
+    head=(r"^score\.", r"^lm_head\."),
     positions=positions,
     build=build,
     classify=classify,
+    answer=answer,
 )

@@ -39,9 +39,9 @@ def classify(g: Graph, config: Config, body: Body) -> Value:
 
 
 def _layer(g: Graph, config: Config, name: str, x: Value, bias: Value, width: int) -> Value:
-    heads, inner = read(config, "n_heads", int), read(config, "hidden_dim", int)
+    heads, inner = Heads.of(width, read(config, "n_heads", int)), read(config, "hidden_dim", int)
     query, key, value = (linear(g, x, f"{name}.attention.{part}_lin", width, width) for part in ("q", "k", "v"))
-    mixed = attention(g, query, key, value, bias, Heads(heads, width // heads))
+    mixed = attention(g, query, key, value, bias, heads)
     mixed = linear(g, mixed, f"{name}.attention.out_lin", width, width)
     x = layer_norm(g, g.op.Add(mixed, x), f"{name}.sa_layer_norm", width, _EPSILON)
     grown = activation(read(config, "activation", str, "gelu"))(g, linear(g, x, f"{name}.ffn.lin1", width, inner))

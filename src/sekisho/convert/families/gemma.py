@@ -26,6 +26,7 @@ from sekisho.convert.attention import (
 )
 from sekisho.convert.blocks import Graph, Value, activation, linear, rms_norm
 from sekisho.convert.family import Body, Config, Family, read, require
+from sekisho.errors import ConversionFailed
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,14 @@ def build(g: Graph, config: Config, _kind: Kind) -> Body:
     heads = Heads(
         count,
         read(config, "head_dim", int, 256),
-        read(config, "num_key_value_heads", int, count),
+        read(config, "num_key_value_heads", int, 4),
         1 / math.sqrt(read(config, "query_pre_attn_scalar", float, 256.0)),
     )
     kinds = _kinds(g, config, ids, mask, heads.size)
     scale = np.float32(math.sqrt(width))
-    words = g.weights.take("embed_tokens.weight", read(config, "vocab_size", int), width)
-    x = g.op.Gather(g.constant("embed_tokens.weight", words * scale), ids)
+    shape = (read(config, "vocab_size", int), width)
+    words = g.weights.promise("embed_tokens.weight", *shape)
+    x = g.op.Gather(g.computed("embed_tokens.weight", shape, lambda: words() * scale), ids)
     for layer, kind in enumerate(layer_kinds(config)):
         x = _layer(g, config, f"layers.{layer}", x, kinds[kind], heads, width)
     return Body(_norm(g, config, "norm", x, width), mask, ("input_ids", "attention_mask"), width)
@@ -64,11 +66,12 @@ def build(g: Graph, config: Config, _kind: Kind) -> Body:
 
 def layer_kinds(config: Config) -> list[str]:
     """`full_attention` or `sliding_attention` a layer: listed by newer files, every sixth global before."""
-    listed = config.get("layer_types")
+    listed, count = config.get("layer_types"), read(config, "num_hidden_layers", int)
     if isinstance(listed, list):
-        return [str(kind) for kind in listed]
-    every = read(config, "sliding_window_pattern", int, read(config, "_sliding_window_pattern", int, 6))
-    count = read(config, "num_hidden_layers", int)
+        if len(listed) != count or not set(listed) <= {"full_attention", "sliding_attention"}:
+            raise ConversionFailed(f"config.json: layer_types {listed} are not {count} of full or sliding attention")
+        return listed
+    every = read(config, "sliding_window_pattern", int, 6)
     return ["sliding_attention" if (layer + 1) % every else "full_attention" for layer in range(count)]
 
 
@@ -87,14 +90,15 @@ def theta(config: Config, kind: str) -> float:
 def _kinds(g: Graph, config: Config, ids: Value, mask: Value, size: int) -> dict[str, _Kind]:
     both_ways = bool(config.get("use_bidirectional_attention", False))
     everywhere = padding_bias(g, mask) if both_ways else causal_bias(g, ids, padding_bias(g, mask))
-    window = read(config, "sliding_window", int, 512)
-    near = window_bias(g, ids, everywhere, window // 2 if both_ways else window - 1)
+    window = read(config, "sliding_window", int, 4096)
+    radius = window // 2 if both_ways else window - 1
+    near = window_bias(g, ids, everywhere, radius) if radius < g.max_tokens - 1 else everywhere
     biases = {"full_attention": everywhere, "sliding_attention": near}
     return {
         kind: _Kind(
-            bias, rotary(g, f"rotary.{kind}", ids, inverse_frequencies(size, theta(config, kind)), g.max_tokens)
+            biases[kind], rotary(g, f"rotary.{kind}", ids, inverse_frequencies(size, theta(config, kind)), g.max_tokens)
         )
-        for kind, bias in biases.items()
+        for kind in dict.fromkeys(layer_kinds(config))
     }
 
 

@@ -31,19 +31,21 @@ def positions(config: Config) -> int:
     return read(config, "max_position_embeddings", int)
 
 
-def build(g: Graph, config: Config, _kind: Kind) -> Body:
+def build(g: Graph, config: Config, kind: Kind) -> Body:
     """The encoder. Where there are segments every token is of the first."""
     require(config, "position_embedding_type", "rope")
     require(config, "layer_norm_type", "layer_norm")
     require(config, "logn_attention_scale", False)
+    if kind == "reranker":
+        require(config, "type_vocab_size", 0, 1)  # with two, the second text of a pair would be of the second
     ids, mask = g.input("input_ids"), g.input("attention_mask")
-    width, count = read(config, "hidden_size", int), read(config, "num_attention_heads", int)
-    heads = Heads(count, width // count)
+    width = read(config, "hidden_size", int)
+    heads = Heads.of(width, read(config, "num_attention_heads", int))
     kinds = read(config, "type_vocab_size", int, 0)
-    table = g.weights.take("embeddings.word_embeddings.weight", read(config, "vocab_size", int), width)
-    if kinds:
-        table = table + g.weights.take("embeddings.token_type_embeddings.weight", kinds, width)[:1]
-    x = g.op.Gather(g.constant("embeddings.word_and_segment", table), ids)
+    rows = read(config, "vocab_size", int)
+    words = g.weights.promise("embeddings.word_embeddings.weight", rows, width)
+    segment = g.weights.take("embeddings.token_type_embeddings.weight", kinds, width)[0] if kinds else np.float32(0)
+    x = g.op.Gather(g.computed("embeddings.word_and_segment", (rows, width), lambda: words() + segment), ids)
     x = layer_norm(g, x, "embeddings.LayerNorm", width, _epsilon(config))
     bias, turn = padding_bias(g, mask), rotary(g, "rotary", ids, frequencies(config, heads.size), g.max_tokens)
     for layer in range(read(config, "num_hidden_layers", int)):
@@ -66,6 +68,7 @@ def frequencies(config: Config, size: int) -> NDArray[np.float64]:
     kind = scaling.get("type", scaling.get("rope_type"))
     if kind != "ntk":
         raise ConversionFailed(f"config.json: rope_scaling type {kind!r}; this family supports 'ntk'")
+    require(scaling, "mixed_b")
     factor = read(scaling, "factor", float)
     return inverse_frequencies(size, theta * factor) / factor ** (2 / size)
 
@@ -93,7 +96,7 @@ FAMILY = Family(
     name="gte",
     model_types=("new",),
     rename=((r"^new\.", ""),),
-    unused=(r"^lm_head\.", r"rotary_emb\."),
+    unused=(r"^lm_head\.", r"rotary_emb\.", r"position_ids$"),
     head=(r"^pooler\.", r"^classifier\."),
     positions=positions,
     build=build,

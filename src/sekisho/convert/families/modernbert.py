@@ -32,8 +32,8 @@ def build(g: Graph, config: Config, _kind: Kind) -> Body:
     for key in ("attention_bias", "mlp_bias", "norm_bias"):
         require(config, key, False)
     ids, mask = g.input("input_ids"), g.input("attention_mask")
-    width, count = read(config, "hidden_size", int), read(config, "num_attention_heads", int)
-    heads = Heads(count, width // count)
+    width = read(config, "hidden_size", int)
+    heads = Heads.of(width, read(config, "num_attention_heads", int))
     everywhere = padding_bias(g, mask)
     near = window_bias(g, ids, everywhere, read(config, "local_attention", int, 128) // 2)
     turns = {
@@ -82,8 +82,9 @@ def theta(config: Config, kind: str) -> float:
         return read(grouped[kind], "rope_theta", float)
     if kind == "full_attention":
         return read(config, "global_rope_theta", float, 160_000.0)
-    own = config.get("local_rope_theta")
-    return float(own) if own is not None else read(config, "global_rope_theta", float, 10_000.0)
+    if "local_rope_theta" in config and config["local_rope_theta"] is None:
+        return theta(config, "full_attention")
+    return read(config, "local_rope_theta", float, 10_000.0)
 
 
 def _layer(

@@ -1,7 +1,7 @@
 """XLM-RoBERTa: BERT's layers, positions counted over the tokens that are not padding, starting after the padding id.
 
 transformers models/xlm_roberta/modeling_xlm_roberta.py (create_position_ids_from_input_ids). Also read: RoBERTa,
-CamemBERT.
+CamemBERT, and jina's implementation with weights of other names.
 """
 
 from __future__ import annotations
@@ -38,11 +38,24 @@ def classify(g: Graph, config: Config, body: Body) -> Value:
     return linear(g, dense, "classifier.out_proj", body.width, labels(config))
 
 
+#: What jina's own implementation calls the same weights; it packs the three projections into one.
+#: Source: convert_roberta_weights_to_flash.py of jinaai/xlm-roberta-flash-implementation.
+_FLASH = (
+    (r"^emb_ln\.", "embeddings.LayerNorm."),
+    (r"^encoder\.layers\.(\d+)\.mixer\.Wqkv\.", r"encoder.layer.\1.attention.self.packed."),
+    (r"^encoder\.layers\.(\d+)\.mixer\.out_proj\.", r"encoder.layer.\1.attention.output.dense."),
+    (r"^encoder\.layers\.(\d+)\.norm1\.", r"encoder.layer.\1.attention.output.LayerNorm."),
+    (r"^encoder\.layers\.(\d+)\.mlp\.fc1\.", r"encoder.layer.\1.intermediate.dense."),
+    (r"^encoder\.layers\.(\d+)\.mlp\.fc2\.", r"encoder.layer.\1.output.dense."),
+    (r"^encoder\.layers\.(\d+)\.norm2\.", r"encoder.layer.\1.output.LayerNorm."),
+)
+
 FAMILY = Family(
     name="xlm-roberta",
     model_types=("xlm-roberta", "roberta", "camembert"),
     rename=(
         (r"^(roberta|model)\.", ""),
+        *_FLASH,
         (r"LayerNorm\.gamma$", "LayerNorm.weight"),
         (r"LayerNorm\.beta$", "LayerNorm.bias"),
     ),
