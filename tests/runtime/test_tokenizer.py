@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from sekisho.catalog.prepare import Prepared
 from sekisho.contract import TOKENIZER_FILE, Contract, Passage, Tokens, Truncation
 from sekisho.errors import ConversionFailed, InputTooLong, InvalidRequest
-from sekisho.runtime.tokenizer import TextTokenizer, longest_word
+from sekisho.runtime.tokenizer import TextTokenizer
 from tests.goldens_io import MINILM, TINY_NAMES, golden_texts, load_golden
 
 CLS, SEP = 101, 102
@@ -25,13 +25,13 @@ LIMIT = 16
 
 @pytest.fixture(scope="session")
 def tokenizer(minilm: Prepared) -> TextTokenizer:
-    return TextTokenizer(minilm.directory / TOKENIZER_FILE, minilm.contract)
+    return TextTokenizer(minilm.directory, minilm.contract)
 
 
 @pytest.fixture(scope="session")
 def short(minilm: Prepared) -> TextTokenizer:
     """The same, of a model that reads few tokens."""
-    return TextTokenizer(minilm.directory / TOKENIZER_FILE, replace(minilm.contract, max_tokens=LIMIT))
+    return TextTokenizer(minilm.directory, replace(minilm.contract, max_tokens=LIMIT))
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +60,7 @@ def test_minilm_gives_the_ids_of_the_golden(tokenizer: TextTokenizer) -> None:
 
 @pytest.mark.parametrize("name", TINY_NAMES)
 def test_tiny_ones_give_the_ids_of_their_goldens(tiny: dict[str, Prepared], name: str) -> None:
-    own = TextTokenizer(tiny[name].directory / TOKENIZER_FILE, tiny[name].contract)
+    own = TextTokenizer(tiny[name].directory, tiny[name].contract)
     tokens = own.encode([Passage(text) for text in golden_texts()], "end")
     assert [list(each.ids) for each in tokens] == load_golden(name).ids
 
@@ -245,7 +245,7 @@ def test_the_files_own_truncation_and_padding_are_not_used(tokenizer: TextTokeni
 
 def test_the_tokenizer_of_a_larger_model_is_refused(minilm: Prepared, tiny: dict[str, Prepared]) -> None:
     with pytest.raises(ConversionFailed, match=r"tokenizer\.json has 30,522 ids, the model 1,021 rows"):
-        TextTokenizer(minilm.directory / TOKENIZER_FILE, tiny["tiny-bert-mean"].contract)
+        TextTokenizer(minilm.directory, tiny["tiny-bert-mean"].contract)
 
 
 def test_an_id_beyond_the_models_rows_is_refused_where_the_count_would_fit(
@@ -259,29 +259,23 @@ def test_an_id_beyond_the_models_rows_is_refused_where_the_count_would_fit(
     del vocabulary["[unused0]"]
     (tmp_path / TOKENIZER_FILE).write_text(json.dumps(stored), "utf-8")
     with pytest.raises(ConversionFailed, match="has 5,001 ids"):
-        TextTokenizer(tmp_path / TOKENIZER_FILE, prepared.contract)
+        TextTokenizer(tmp_path, prepared.contract)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "not json", '{"model": {"type": "Magic"}}'])
 def test_a_file_that_is_no_tokenizer_is_named(tmp_path: Path, minilm: Prepared, text: str) -> None:
     (tmp_path / TOKENIZER_FILE).write_text(text)
     with pytest.raises(ConversionFailed, match=r"tokenizer\.json is not a readable tokenizer"):
-        TextTokenizer(tmp_path / TOKENIZER_FILE, minilm.contract)
-
-
-def test_clipping_is_only_for_tokenizers_where_it_is_exact(tmp_path: Path, minilm: Prepared) -> None:
-    path = minilm.directory / TOKENIZER_FILE
-    assert longest_word(path) == 100
-    stored = json.loads(path.read_text("utf-8"))
-    stored["pre_tokenizer"] = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
-    (tmp_path / "other.json").write_text(json.dumps(stored), "utf-8")
-    assert longest_word(tmp_path / "other.json") is None
+        TextTokenizer(tmp_path, minilm.contract)
 
 
 def test_a_tokenizer_that_is_not_clipped_still_cuts(tmp_path: Path, minilm: Prepared) -> None:
     stored = json.loads((minilm.directory / TOKENIZER_FILE).read_text("utf-8"))
-    stored["pre_tokenizer"] = {"type": "Whitespace"}
+    stored["pre_tokenizer"] = {
+        "type": "Sequence",
+        "pretokenizers": [{"type": "UnicodeScripts"}, {"type": "Whitespace"}],
+    }
     (tmp_path / TOKENIZER_FILE).write_text(json.dumps(stored), "utf-8")
     contract: Contract = replace(minilm.contract, max_tokens=LIMIT)
-    other = TextTokenizer(tmp_path / TOKENIZER_FILE, contract)
+    other = TextTokenizer(tmp_path, contract)
     assert ids(other, "a " * 5000) == [CLS, *[1037] * (LIMIT - 2), SEP]

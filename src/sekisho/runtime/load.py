@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sekisho.contract import TOKENIZER_FILE, Contract
+from sekisho.contract import Contract
 from sekisho.errors import InternalError, OutOfMemory
 from sekisho.runtime.model import LocalModel, Session
 from sekisho.runtime.select import Choice
@@ -12,8 +12,8 @@ from sekisho.runtime.tokenizer import TextTokenizer
 
 
 def load_model(directory: Path, contract: Contract, choice: Choice) -> LocalModel:
-    """Raises OutOfMemory, ConversionFailed (a tokenizer that is not this model's), InternalError."""
-    tokenizer = TextTokenizer(directory / TOKENIZER_FILE, contract)
+    """Raises OutOfMemory, InternalError, ConversionFailed (another model's tokenizer, or one that needs an extra)."""
+    tokenizer = TextTokenizer(directory, contract)
     try:
         session = _session(directory, contract, choice)
     except MemoryError:

@@ -6,18 +6,32 @@ import importlib.util
 import math
 import os
 import platform
+import subprocess
+import sys
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
+_CPUINFO = Path("/proc/cpuinfo")
+#: `sysctl` names of macOS on Intel and the flags they are on Linux. Apple silicon needs none: it is known by its name.
+_SYSCTL = {
+    "hw.optional.avx2_0": "avx2",
+    "hw.optional.avx512f": "avx512f",
+    "hw.optional.avx512bw": "avx512bw",
+    "hw.optional.avx512dq": "avx512dq",
+    "hw.optional.avx512vl": "avx512vl",
+}
 _CGROUP_V1 = (Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us"))
 
 
 @dataclass(frozen=True)
 class Machine:
-    """cores: how many this process may keep busy; formats: what the CPU computes in, by OpenVINO's names."""
+    """cores: how many this process may keep busy; formats: what the CPU computes in, by OpenVINO's names.
+
+    flags: instruction sets by Linux's names (`avx2`, `avx512_vnni`); empty where the system does not tell.
+    """
 
     cores: int
     architecture: str
@@ -25,6 +39,7 @@ class Machine:
     formats: frozenset[str]
     onnxruntime: str
     openvino: str | None
+    flags: frozenset[str] = frozenset()
 
 
 @cache
@@ -38,6 +53,7 @@ def this_machine() -> Machine:
         formats=formats,
         onnxruntime=version("onnxruntime"),
         openvino=_version("openvino") if importlib.util.find_spec("openvino") else None,
+        flags=cpu_flags(),
     )
 
 
@@ -55,6 +71,23 @@ def cpu_quota(v2: Path = _CGROUP_V2, v1: tuple[Path, Path] = _CGROUP_V1) -> floa
         return None if quota in {"max", "-1"} else int(quota) / int(period)
     except (OSError, ValueError, ZeroDivisionError):
         return None
+
+
+def cpu_flags(cpuinfo: Path = _CPUINFO) -> frozenset[str]:
+    """The instruction sets of the first core. On macOS AVX512-VNNI has no `sysctl` name, so it is not seen there."""
+    if sys.platform == "darwin":
+        return frozenset(flag for name, flag in _SYSCTL.items() if _sysctl(name))
+    try:
+        lines = cpuinfo.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return frozenset()
+    found = (line.partition(":")[2] for line in lines if line.split(":")[0].strip() in {"flags", "Features"})
+    return frozenset(next(found, "").split())
+
+
+def _sysctl(name: str) -> bool:
+    asked = subprocess.run(["/usr/sbin/sysctl", "-n", name], capture_output=True, text=True, check=False)  # noqa: S603 - a fixed program and names of ours
+    return asked.stdout.strip() == "1"
 
 
 def _openvino_cpu() -> tuple[str, frozenset[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -54,18 +54,28 @@ class LocalModel:
 
     def run(self, lane: int, batch: Sequence[Tokens]) -> list[Rows]:
         """Tokens of any lengths → float32 outputs [rows, width] in the contract's order."""
-        return self._session.run(lane, pad(batch, self.contract.pad_id))
+        return self._session.run(lane, pad(batch, self.contract.pad_id, self.contract.inputs))
 
     def close(self) -> None:
         self._session.close()
 
 
-def pad(batch: Sequence[Tokens], pad_id: int) -> Inputs:
-    """Tokens → `input_ids` and `attention_mask`, int32 [rows, longest]."""
-    longest = max(map(len, batch))
-    ids = np.full((len(batch), longest), pad_id, np.int32)
-    mask = np.zeros((len(batch), longest), np.int32)
+def pad(batch: Sequence[Tokens], pad_id: int, names: Collection[str] = ()) -> Inputs:
+    """Tokens → `input_ids`, `attention_mask` and, where `names` has them, `token_type_ids`: int32 [rows, longest].
+
+    What types the tokenizer gives are dropped for a graph that takes none, as models of one type do.
+    """
+    # A text without special tokens may be no token at all, and no engine takes an empty axis.
+    shape = len(batch), max(1, *map(len, batch))
+    ids = np.full(shape, pad_id, np.int32)
+    mask = np.zeros(shape, np.int32)
     for row, tokens in enumerate(batch):
         ids[row, : len(tokens)] = tokens.ids
         mask[row, : len(tokens)] = 1
-    return {"input_ids": ids, "attention_mask": mask}
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    if "token_type_ids" in names:
+        types = inputs["token_type_ids"] = np.zeros(shape, np.int32)
+        for row, tokens in enumerate(batch):
+            if tokens.type_ids is not None:
+                types[row, : len(tokens)] = tokens.type_ids
+    return inputs
