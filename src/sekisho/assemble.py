@@ -10,7 +10,7 @@ from pathlib import Path
 from sekisho.catalog.artifacts import Artifacts
 from sekisho.catalog.lockfile import Lock, load_lock, lock_path
 from sekisho.catalog.prepare import Preparer
-from sekisho.catalog.registry import Registry, Spec, load_registry, registry_path
+from sekisho.catalog.registry import Registry, Spec, load_registry, refuse_unserved, registry_path
 from sekisho.engine.batching import Limits
 from sekisho.engine.engine import Engine, LocalEngine
 from sekisho.engine.pool import Pool
@@ -19,6 +19,7 @@ from sekisho.runtime.load import load_model
 from sekisho.runtime.machine import this_machine
 from sekisho.runtime.select import choose
 from sekisho.service.embed import EmbedService
+from sekisho.service.rerank import RerankService
 from sekisho.settings import Settings
 
 
@@ -41,6 +42,7 @@ class Parts:
     catalog: Catalog
     pool: Pool
     embed: EmbedService
+    rerank: RerankService
 
 
 def open_catalog(settings: Settings) -> Catalog:
@@ -59,6 +61,7 @@ def assemble(settings: Settings) -> Parts:
     tokenizing = ThreadPoolExecutor(max_workers=this_machine().cores, thread_name_prefix="sekisho-tokenize")
 
     def load(spec: Spec) -> Engine:
+        refuse_unserved(spec)
         prepared = catalog.preparer.prepare(spec)
         choice = choose(this_machine(), settings.engine, spec.precision, settings.threads)
         model = load_model(prepared.directory, prepared.contract, choice)
@@ -67,4 +70,5 @@ def assemble(settings: Settings) -> Parts:
         return LocalEngine(model, scheduler, tokenizing, settings.max_request_tokens)
 
     pool = Pool(load, settings.load_retry_seconds)
-    return Parts(settings, catalog, pool, EmbedService(catalog.registry, pool))
+    registry = catalog.registry
+    return Parts(settings, catalog, pool, EmbedService(registry, pool), RerankService(registry, pool))

@@ -10,12 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from sekisho.assemble import Catalog
-from sekisho.catalog.artifacts import WANTED, sha256_of
-from sekisho.errors import ArtifactRefused, ModelUnpinned, SourceUnreachable
+from sekisho.assemble import Catalog, open_catalog
+from sekisho.catalog.artifacts import sha256_of
+from sekisho.errors import ArtifactRefused, ModelUnpinned, NotReady, SourceUnreachable
+from sekisho.settings import Settings
 from tests.catalog.conftest import REVISION, Install, OpenCatalog, lock_as_it_is
+from tests.conftest import WriteRegistry
 
-FILES = [name.removesuffix("?") for name in WANTED]
+REQUIRED = ["config.json", "model.safetensors", "tokenizer.json"]
+OPTIONAL = ["modules.json", "sentence_bert_config.json", "1_Pooling/config.json"]
+FILES = REQUIRED + OPTIONAL
 
 
 def verified(opened: Catalog) -> dict[str, Path]:
@@ -118,7 +122,7 @@ def test_an_unlocked_directory_is_taken_as_it_is(checkpoint: Path, catalog: Open
     assert pins["modules.json"].size == len(data)
 
 
-@pytest.mark.parametrize("name", [name for name in WANTED if not name.endswith("?")])
+@pytest.mark.parametrize("name", REQUIRED)
 def test_an_unlocked_directory_without_a_needed_file(checkpoint: Path, catalog: OpenCatalog, name: str) -> None:
     (checkpoint / name).unlink()
     with pytest.raises(ArtifactRefused, match=rf"^{name} of the model 'm' is not in path checkpoint"):
@@ -135,7 +139,7 @@ def test_an_absolute_path_stays_out_of_messages(checkpoint: Path, catalog: OpenC
 
 
 def test_an_unlocked_directory_may_lack_the_optional_files(checkpoint: Path, catalog: OpenCatalog) -> None:
-    for name in (name.removesuffix("?") for name in WANTED if name.endswith("?")):
+    for name in OPTIONAL:
         (checkpoint / name).unlink()
     assert sorted(verified(catalog("{path: checkpoint}"))) == ["config.json", "model.safetensors", "tokenizer.json"]
 
@@ -216,8 +220,8 @@ def test_progress_tells_each_file_to_its_end(checkpoint: Path, catalog: OpenCata
     opened.artifacts.verified(
         opened.registry.find("m"), None, lambda name, done, size: told.update({name: (done, size)})
     )
-    assert set(told) == set(FILES)
-    assert all(done == size == (checkpoint / name).stat().st_size for name, (done, size) in told.items())
+    assert set(told) == {f"verify {name}" for name in FILES}
+    assert all(done == size == (checkpoint / step.split()[1]).stat().st_size for step, (done, size) in told.items())
 
 
 def test_a_digest_is_that_of_the_whole_file(tmp_path: Path) -> None:
@@ -226,3 +230,30 @@ def test_a_digest_is_that_of_the_whole_file(tmp_path: Path) -> None:
     chunks: list[int] = []
     assert sha256_of(tmp_path / "file", chunks.append) == hashlib.sha256(data).hexdigest()
     assert sum(chunks) == len(data)
+
+
+def test_a_model_that_runs_elsewhere_has_no_files(write_registry: WriteRegistry, home: Path) -> None:
+    upstream = "{api: cohere, base_url: http://127.0.0.1:9, model: x}"
+    path = write_registry(f"version: 1\nmodels:\n  - {{name: m, kind: reranker, upstream: {upstream}}}\n")
+    opened = open_catalog(Settings(models=path, home=home))
+    for attempt in (verified, lambda opened: opened.artifacts.lock(opened.registry.find("m"))):
+        with pytest.raises(NotReady, match="runs at another service") as caught:
+            attempt(opened)
+        assert caught.value.permanent
+
+
+def test_variants_for_other_machines_are_locked_and_not_fetched(checkpoint: Path, catalog: OpenCatalog) -> None:
+    (checkpoint / "onnx").mkdir()
+    for name in ("arm.onnx", "avx2.onnx", "avx2.onnx_data", "q4.onnx"):
+        (checkpoint / "onnx" / name).write_bytes(name.encode())
+    variants = "    variants: {arm64: onnx/arm.onnx, avx2: onnx/avx2.onnx}\n"
+    lock_as_it_is(catalog("{path: checkpoint}", variants))
+    opened = catalog("{path: checkpoint}", variants)
+    assert set(opened.lock.models["m"].files) == {*FILES, "onnx/arm.onnx", "onnx/avx2.onnx", "onnx/avx2.onnx_data"}
+    assert set(verified(opened)) == set(FILES)
+
+
+def test_a_checkpoint_of_pickles_is_refused_by_name(checkpoint: Path, catalog: OpenCatalog) -> None:
+    (checkpoint / "model.safetensors").rename(checkpoint / "pytorch_model.bin")
+    with pytest.raises(ArtifactRefused, match=r"model\.safetensors .*pytorch_model\.bin would run code when read"):
+        verified(catalog("{path: checkpoint}"))

@@ -17,7 +17,7 @@ from sekisho.catalog.lockfile import Lock, LockedModel, dump_lock, lock_path
 from sekisho.catalog.registry import load_registry
 from sekisho.settings import Settings
 from tests.catalog.conftest import REVISION
-from tests.catalog.hub import Hub, hub
+from tests.catalog.hub import TOKEN, Hub, hub
 from tests.checkpoints import write_tiny_bert
 from tests.goldens_io import tiny_spec
 
@@ -38,7 +38,8 @@ for name in sys.argv[1:]:
 print(json.dumps(answers))
 """
 REPOSITORIES = (
-    "ok", "private", "gated", "absent", "moved", "busy", "broken", "forbidden", "incomplete", "tampered", "cut"
+    "ok", "private", "gated", "terms", "absent", "moved", "busy", "broken", "forbidden", "incomplete", "tampered",
+    "secret",
 )  # fmt: skip
 
 
@@ -52,7 +53,7 @@ class World:
 
     def ask(self, *names: str, **environment: str) -> dict[str, Any]:
         """What fetching each model gives, in a process whose hub is ours."""
-        settings = {
+        settings: dict[str, str] = {
             "SEKISHO_MODELS": str(self.registry),
             "HF_ENDPOINT": self.server.endpoint,
             "HF_HOME": str(self.cache),
@@ -114,7 +115,9 @@ def test_what_was_fetched_is_there_offline_and_when_the_hub_is_gone(world: World
     ("name", "part"),
     [
         ("private", "asks for a token (401): set HF_TOKEN"),
-        ("gated", "access is refused (403): accept the model's terms"),
+        ("gated", "access is refused (401): accept the model's terms on its page"),
+        ("secret", "access is refused (401): accept the model's terms on its page"),
+        ("terms", "access is refused (403): accept the model's terms on its page"),
         ("forbidden", "access is refused (403)"),
         ("absent", "no such repository or revision (404)"),
         ("moved", "no such repository or revision (404)"),
@@ -139,9 +142,24 @@ def test_other_bytes_than_the_pinned_ones_are_refused(answers: dict[str, Any]) -
     assert "hub org/tampered: sha256" in answers["tampered"]["message"]
 
 
-def test_a_connection_that_breaks_is_no_crash(answers: dict[str, Any]) -> None:
-    assert answers["cut"]["error"] == "SourceUnreachable"
-    assert "1_Pooling/config.json: hub org/cut" in answers["cut"]["message"]
+def test_a_token_opens_what_is_gated(world: World, tmp_path: Path) -> None:
+    assert "files" in world.ask("secret", HF_TOKEN=TOKEN, HF_HOME=str(tmp_path))["secret"]
+    token = tmp_path / "token"
+    token.write_text(TOKEN)
+    answer = world.ask("secret", HF_TOKEN_PATH=str(token), HF_HOME=str(tmp_path / "other"))["secret"]
+    assert "files" in answer, answer
+    assert TOKEN not in str(world.ask("secret", HF_TOKEN=f"{TOKEN}x", HF_HOME=str(tmp_path / "third")))
+
+
+def test_a_proxy_is_used(world: World, tmp_path: Path) -> None:
+    """The hub's name exists nowhere: only the proxy, here the hub itself, can answer for it."""
+    environment = {"HF_ENDPOINT": "http://hub.invalid", "HTTP_PROXY": world.server.endpoint, "HF_HOME": str(tmp_path)}
+    assert "files" in world.ask("ok", **environment)["ok"]
+
+
+def test_no_proxy_is_honoured(world: World, tmp_path: Path) -> None:
+    environment = {"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1,localhost", "HF_HOME": str(tmp_path)}
+    assert "files" in world.ask("ok", **environment)["ok"]
 
 
 def test_a_hub_that_cannot_be_reached(world: World, tmp_path: Path) -> None:
@@ -155,12 +173,13 @@ def test_a_proxy_that_cannot_be_reached(world: World, tmp_path: Path) -> None:
     assert answer["error"] == "SourceUnreachable"
 
 
-def test_offline_nothing_is_asked(world: World, tmp_path: Path) -> None:
-    before = len(world.server.asked)
-    answer = world.ask("ok", SEKISHO_OFFLINE="1", HF_HOME=str(tmp_path))["ok"]
+@pytest.mark.parametrize("setting", ["SEKISHO_OFFLINE", "HF_HUB_OFFLINE"])
+def test_offline_nothing_is_asked(world: World, tmp_path: Path, setting: str) -> None:
+    before = len(world.server.log)
+    answer = world.ask("ok", **{setting: "1", "HF_HOME": str(tmp_path)})["ok"]
     assert answer["error"] == "SourceUnreachable"
     assert "offline" in answer["message"]
-    assert len(world.server.asked) == before
+    assert len(world.server.log) == before
 
 
 def test_a_cache_that_cannot_be_written(world: World, tmp_path: Path) -> None:
@@ -170,14 +189,40 @@ def test_a_cache_that_cannot_be_written(world: World, tmp_path: Path) -> None:
     assert "Not a directory" in answer["message"]
 
 
+def lock(world: World, directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        "HF_ENDPOINT": world.server.endpoint,
+        "HF_HOME": str(directory / "cache"),
+        "PATH": os.environ["PATH"],
+    }
+    command = [sys.executable, "-m", "sekisho", "lock", *arguments, "--models", str(directory / "models.yaml")]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
 def test_the_hub_is_asked_to_lock_a_model(world: World, tmp_path: Path) -> None:
     """`sekisho lock` through the hub writes the same pins as the files' own directory gives."""
     (tmp_path / "models.yaml").write_bytes(world.registry.read_bytes())
-    environment = {"HF_ENDPOINT": world.server.endpoint, "HF_HOME": str(tmp_path / "cache"), "PATH": os.environ["PATH"]}
-    command = [sys.executable, "-m", "sekisho", "lock", "ok", "--models", str(tmp_path / "models.yaml")]
-    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=60)
+    assert lock(world, tmp_path, "ok").returncode == 0
     written = json.loads((tmp_path / "models.lock").read_text("utf-8"))["models"]
     assert written == {"ok": json.loads(lock_path(world.registry).read_text("utf-8"))["models"]["ok"]}
+
+
+def test_a_branch_is_resolved_and_the_line_to_write_is_told(world: World, tmp_path: Path) -> None:
+    """models.yaml stays as it is: until somebody writes the commit into it, the model is unpinned."""
+    text = "version: 1\nmodels:\n  - {name: m, source: {hub: org/ok}}\n  - {name: n, source: {hub: org/broken}}\n"
+    (tmp_path / "models.yaml").write_text(text)
+    assert "`sekisho lock m --revision main`" in lock(world, tmp_path, "m").stderr
+    done = lock(world, tmp_path, "m", "--revision", "main")
+    assert done.returncode == 0, done.stderr
+    assert f"revision: {REVISION}" in done.stdout.splitlines()[-1]
+    assert (tmp_path / "models.yaml").read_text() == text
+    assert json.loads((tmp_path / "models.lock").read_text())["models"]["m"]["revision"] == REVISION
+    before = (tmp_path / "models.lock").read_bytes()
+    for arguments in (["n", "--revision", "main"], ["m", "--revision", "gone"], ["m", "n", "--revision", "main"]):
+        failed = lock(world, tmp_path, *arguments)
+        assert failed.returncode == 1
+        assert failed.stderr.count("\n") == 1, failed.stderr
+    assert (tmp_path / "models.lock").read_bytes() == before
 
 
 def test_settings_of_this_process_stay_its_own() -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -255,17 +256,19 @@ def test_a_file_that_may_not_grow_is_a_full_disk(alone: Any, limit: int) -> None
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own of 4 MiB."""
-    directory = tmp_path / "disk"
-    directory.mkdir()
+def small_disk() -> Iterator[Path]:
+    """A file system of 4 MiB, apart from pytest's directory, where a mount left by a killed run would be in the way."""
+    directory = Path(tempfile.mkdtemp(prefix="sekisho-disk-"))
     mounted = shutil.which("mount") and subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(directory)], capture_output=True, check=False
     )
     if not mounted or mounted.returncode:
+        directory.rmdir()
         pytest.skip("no file system can be mounted here")
     yield directory
-    subprocess.run(["umount", str(directory)], check=True)
+    # Lazily: what was prepared there is held until its catalogue is gone.
+    subprocess.run(["umount", "--lazy", str(directory)], check=True)
+    directory.rmdir()
 
 
 def fill(directory: Path, leave: int = 0) -> Path:

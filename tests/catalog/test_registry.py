@@ -12,8 +12,16 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sekisho.catalog.registry import LOCAL_FILE, Registry, Spec, load_registry, registry_path
-from sekisho.errors import ModelNotFound, RegistryInvalid
+from sekisho.catalog.registry import (
+    LOCAL_FILE,
+    Registry,
+    Spec,
+    load_registry,
+    refuse_unserved,
+    registry_path,
+    unserved,
+)
+from sekisho.errors import ModelNotFound, NotReady, RegistryInvalid
 from tests.conftest import REPOSITORY, WriteRegistry
 
 VALID = """\
@@ -77,7 +85,7 @@ def test_the_shipped_registry_is_valid_and_its_default_pinned() -> None:
         ("keep_alive: 90s", "dimensions: many", 14, "models[0].dimensions", ["integer", "'many'"]),
         ("keep_alive: 90s", "dimensions: 0", 14, "models[0].dimensions", ["greater than or equal to 1"]),
         ("keep_alive: 90s", "max_tokens: 1", 14, "models[0].max_tokens", ["greater than or equal to 2"]),
-        ("keep_alive: 90s", "precision: fp8", 14, "models[0].precision", ["'auto', 'fp32' or 'bf16'", "'fp8'"]),
+        ("keep_alive: 90s", "precision: fp8", 14, "models[0].precision", ["'bf16', 'fp16' or 'int8'", "'fp8'"]),
         ("keep_alive: 90s", "pooling: average", 14, "models[0].pooling", ["'weighted_mean'", "'average'"]),
         ("keep_alive: 90s", "keep_alive: 15", 14, "models[0].keep_alive", ["a duration such as 90s", "got 15"]),
         ("keep_alive: 90s", "keep_alive: 15 min", 14, "models[0].keep_alive", ["a duration", "'15 min'"]),
@@ -100,6 +108,26 @@ def test_the_shipped_registry_is_valid_and_its_default_pinned() -> None:
         ("embedding: alpha", "embedding: alhpa", 2, "defaults.embedding", ["'alhpa'", "did you mean 'alpha'"]),
         ("embedding: alpha", "reranker: nothing-like-it", 2, "defaults.reranker", ["no model is called"]),
         ("-3-small: alpha", "-3-small: betta-large", 4, "aliases.text-embedding-3-small", ["'beta-large'"]),
+        ("keep_alive: 90s", "normalization: nfc", 14, "models[0].normalization", ["'nfkc' or 'neologdn'", "'nfc'"]),
+        ("keep_alive: 90s", "tokenizer: {kind: mecab}", 14, "models[0].tokenizer.kind", ["'bert_japanese'", "'mecab'"]),
+        ("keep_alive: 90s", "variants: {sse: a.onnx}", 14, "models[0].variants.sse", ["'avx2'", "'sse'"]),
+        ("keep_alive: 90s", "variants: {avx2: ../a.onnx}", 14, "models[0].variants.avx2", ["stays inside", "'../a"]),
+        ("keep_alive: 90s", "onnx: /etc/passwd", 14, "models[0].onnx", ["stays inside"]),
+        ("keep_alive: 90s", "heads: [dense]", 14, "models[0].heads[0]", ["'sparse', 'colbert' or 'yes_no'"]),
+        ("keep_alive: 90s", "activation: sigmoid", 6, "models[0]", ["embedding models without activation"]),
+        ("keep_alive: 90s", "matryoshka: [64, 0]", 14, "models[0].matryoshka[1]", ["greater than or equal to 1"]),
+        ("{path: ./beta}", "{path: b}\n    kind: reranker\n    pooling: cls", 15, "models[1]", ["without pooling"]),
+        ("{path: ./beta}", "{path: b}\n    dimensions: 8\n    matryoshka: [9]", 15, "models[1]", ["the 8 dimensions"]),
+        ("    source: {path: ./beta}\n", "    upstream: {api: soap, base_url: http://x, model: y}\n", 16,
+         "models[1].upstream.api", ["'cohere'", "'soap'"]),
+        ("    source: {path: ./beta}\n", "    upstream: {api: cohere, base_url: x, model: y}\n", 16,
+         "models[1].upstream.base_url", ["got 'x'"]),
+        ("    source: {path: ./beta}\n", "    upstream: {api: cohere, base_url: http://x, model: y, timeout: 0s}\n",
+         16, "models[1].upstream.timeout", ["a duration"]),
+        ("{path: ./beta}", "{path: ./beta}\n    upstream: {api: tei, base_url: http://x, model: y}", 15, "models[1]",
+         ["exactly one of source, upstream"]),
+        ("{path: ./beta}", "{path: b}\n    kind: reranker\n    template: {body: '{query}'}", 18, "models[1].template",
+         ["a body with {document}"]),
         ("version: 1", "version: 1\nversion: 1", 2, "version", ["is given twice"]),
         ("    keep_alive: 90s", "    keep_alive: 90s\n    keep_alive: 90s", 15, "keep_alive", ["is given twice"]),
     ],
@@ -332,3 +360,47 @@ def test_the_registry_is_looked_for_by_setting_then_here_then_in_the_package(
     assert load_registry(shipped).find("all-minilm-l6-v2").dimensions == 384
     (tmp_path / "models.yaml").write_text(VALID)
     assert registry_path(None) == LOCAL_FILE
+
+
+def test_a_model_of_another_service_has_no_files(write_registry: WriteRegistry) -> None:
+    upstream = "{api: cohere, base_url: 'https://api.example.invalid', model: rerank-v3, key_env: KEY, timeout: 10s}"
+    text = VALID.replace("source: {path: ./beta}", f"upstream: {upstream}")
+    beta = load_registry(write_registry(text)).find("beta-large")
+    assert beta.upstream is not None
+    assert (beta.upstream.model, beta.upstream.timeout) == ("rerank-v3", timedelta(seconds=10))
+    assert (beta.source.hub, beta.source.path, beta.source.package, beta.origin) == (None, None, None, "cohere")
+
+
+@pytest.mark.parametrize(
+    ("key", "part"),
+    [
+        ("upstream: {api: tei, base_url: http://localhost:1, model: y}", "`upstream`"),
+        ("source: {path: b}\n    precision: int8", "`precision: int8`"),
+        ("source: {path: b}\n    precision: fp16", "`precision: fp16`"),
+        ("source: {path: b}\n    onnx: onnx/model.onnx", "`onnx`"),
+        ("source: {path: b}\n    pooling: latent", "`pooling: latent`"),
+    ],
+)
+def test_what_this_version_cannot_do_is_refused_for_good(write_registry: WriteRegistry, key: str, part: str) -> None:
+    spec = load_registry(write_registry(VALID.replace("source: {path: ./beta}", key))).find("beta-large")
+    with pytest.raises(NotReady, match="'beta-large' cannot be served by this version") as caught:
+        refuse_unserved(spec)
+    assert part in caught.value.message
+    assert caught.value.permanent
+
+
+def test_what_this_version_can_do_is_not_refused(registry: Registry) -> None:
+    assert [unserved(spec) for spec in registry] == [None, None]
+
+
+def test_altered_models_are_found_by_the_same_names(registry: Registry) -> None:
+    altered = registry.altered(prompts={}, default_prompt=None)
+    assert altered.find("BETA-large").prompts == {}
+    assert altered.find("first").name == "alpha"
+    assert registry.find("beta-large").default_prompt == "document"
+
+
+def test_only_names_about_as_close_as_the_closest_are_suggested(write_registry: WriteRegistry) -> None:
+    text = "version: 1\nmodels:\n  - {name: all-mini-l6-v2, source: {path: a}}\n  - {name: mini, source: {path: b}}\n"
+    with pytest.raises(ModelNotFound, match=r"Did you mean 'all-mini-l6-v2'\?$"):
+        load_registry(write_registry(text)).find("all-mini-l6")

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+from sekisho.catalog.hub import Check, Hub, check_git
 from sekisho.catalog.lockfile import LockedModel, Pin
 from sekisho.catalog.registry import Source, Spec
-from sekisho.errors import ArtifactRefused, ModelUnpinned, SekishoError, SourceUnreachable
+from sekisho.catalog.wanted import graphs, lacking, lockable, pickles, unchosen
+from sekisho.errors import ArtifactRefused, ModelUnpinned, NotReady, SekishoError, SourceUnreachable, StorageFull
 
-#: What preparing a model may need, in the order it is read; those that end in `?` are absent from some checkpoints.
-WANTED = (
-    "config.json",
-    "model.safetensors",
-    "tokenizer.json",
-    "modules.json?",
-    "sentence_bert_config.json?",
-    "1_Pooling/config.json?",
-)
-
-#: Told the file, the bytes hashed so far and its size.
+#: Told the step (`fetch FILE`, `verify FILE`), the bytes done and the file's size.
 Progress = Callable[[str, int, int], None]
 
 _CHUNK_BYTES = 1 << 20
@@ -31,10 +23,15 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Place:
-    """Somewhere a file may be. `find` gives its path, None where it is not there; errors say why not."""
+    """Somewhere on this machine that a file may be. `find` gives its path, None where it is not there.
+
+    hub: where the file comes from if the place is the local cache of one.
+    """
 
     label: str
     find: Callable[[str], Path | None]
+    listing: Callable[[], Iterable[str]]
+    hub: Hub | None = None
 
 
 def sha256_of(path: Path, progress: Callable[[int], None] | None = None) -> str:
@@ -49,25 +46,31 @@ def sha256_of(path: Path, progress: Callable[[int], None] | None = None) -> str:
 
 
 class Artifacts:
-    """Finds and verifies files. Holds no copy of its own: each stays where it is, and the digest decides."""
+    """Finds, fetches and verifies files. Each stays where it is, and the digest decides."""
 
     def __init__(self, directory: Path, *, offline: bool) -> None:
         """`directory`: where relative paths in the registry start. `offline`: make no network call."""
         self._directory = directory
         self._offline = offline
 
-    def verified(self, spec: Spec, locked: LockedModel | None, progress: Progress | None = None) -> dict[str, Path]:
+    def verified(
+        self, spec: Spec, locked: LockedModel | None, progress: Progress | None = None, *, fetch: bool = True
+    ) -> dict[str, Path]:
         """Relative name → path of every file of the model, each with the pinned digest.
 
-        Raises ModelUnpinned, ArtifactRefused (names file and place), SourceUnreachable.
+        fetch: take what is not on this machine from the hub.
+        Raises ModelUnpinned, ArtifactRefused (names file and place), SourceUnreachable, StorageFull.
         """
         pins = self.pins(spec, locked)
-        return {name: self._verified_file(spec, name, pin, progress) for name, pin in pins.items()}
+        return {name: self._verified_file(spec, name, pin, progress, fetch=fetch) for name, pin in pins.items()}
 
     def pins(self, spec: Spec, locked: LockedModel | None) -> Mapping[str, Pin]:
         """What each file must be: the lock's word; for a local directory that nobody locked, its present bytes."""
+        _check_local(spec)
         if locked is not None and spec.pinned and (spec.source.hub is None or locked.revision == spec.source.revision):
-            return locked.files
+            # Ready-made graphs are not run yet: each machine converts the weights, so none of the variants is fetched.
+            left = unchosen(locked.files, spec, None) if spec.onnx is None else set()
+            return {name: pin for name, pin in locked.files.items() if name not in left}
         if spec.source.hub is None:
             return self.measure(spec)
         raise ModelUnpinned(
@@ -76,37 +79,72 @@ class Artifacts:
             + ("" if spec.pinned else ", with a full commit as `revision` in models.yaml")
         )
 
-    def measure(self, spec: Spec) -> dict[str, Pin]:
+    def measure(self, spec: Spec, progress: Progress | None = None) -> dict[str, Pin]:
         """Size and sha256 of the wanted files as the model's own source has them now."""
+        return dict(self.lock(spec, progress=progress).files)
+
+    def lock(self, spec: Spec, revision: str | None = None, progress: Progress | None = None) -> LockedModel:
+        """The pins of the model's own source. `revision`: a branch, tag or commit in place of the registry's."""
+        _check_local(spec)
+        if spec.source.hub is not None:
+            return self._lock_hub(
+                spec, Hub(spec.source.hub, revision or spec.source.revision, offline=self._offline), progress
+            )
         place = next(self._places(spec.source))
         pins: dict[str, Pin] = {}
-        for wanted in WANTED:
-            name = wanted.removesuffix("?")
+        for name in _needed(spec, list(place.listing()), place.label):
             path = place.find(name)
             if path is not None:
-                pins[name] = Pin(size=path.stat().st_size, sha256=sha256_of(path))
-            elif name == wanted:
-                raise ArtifactRefused(f"{name} of the model {spec.name!r} is not in {place.label}")
-        return pins
+                size = path.stat().st_size
+                pins[name] = Pin(size=size, sha256=sha256_of(path, _tell(progress, f"hash {name}", size)))
+        return LockedModel(files=pins)
 
-    def _verified_file(self, spec: Spec, name: str, pin: Pin, progress: Progress | None) -> Path:
+    def _lock_hub(self, spec: Spec, hub: Hub, progress: Progress | None) -> LockedModel:
+        """Large files by the digests that the hub lists; plain ones it lists none of are fetched and hashed."""
+        commit = hub.commit()
+        pinned = Hub(hub.repository, commit.revision, offline=self._offline)
+        pins: dict[str, Pin] = {}
+        for name in _needed(spec, list(commit.files), f"hub {hub.repository}"):
+            listed = commit.files[name]
+            if listed.sha256 is not None and listed.size is not None:
+                pins[name] = Pin(size=listed.size, sha256=listed.sha256)
+                continue
+            check = check_git(listed.git_oid)
+            path = pinned.cached(name)
+            if path is None or check(path) is not None:
+                path = pinned.fetch(name, listed.size, check, _step(progress, f"fetch {name}"))
+            pins[name] = Pin(size=path.stat().st_size, sha256=sha256_of(path))
+        return LockedModel(revision=commit.revision, files=pins)
+
+    def _verified_file(self, spec: Spec, name: str, pin: Pin, progress: Progress | None, *, fetch: bool) -> Path:
+        """Local places before the network; a damaged copy in the hub's cache is fetched anew."""
         refusals: list[str] = []
         misses: list[str] = []
-        for place in sorted(self._places(spec.source), key=lambda place: place.label.startswith("hub ")):
+        for place in sorted(self._places(spec.source), key=lambda place: place.hub is not None):
             try:
                 path = place.find(name)
+                if path is not None:
+                    problem = _problem(path, pin, _tell(progress, f"verify {name}", pin.size))
+                    if problem is None:
+                        return path
+                    refusals.append(f"{place.label}: {problem}")
+                if place.hub is not None and fetch and (path is None or not self._offline):
+                    return place.hub.fetch(name, pin.size, _check(pin), _step(progress, f"fetch {name}"))
+                if path is None:
+                    misses.append(
+                        f"{place.label} does not have it"
+                        if place.hub is None
+                        else f"{place.label}: not in the local cache"
+                    )
+            except ArtifactRefused as error:
+                refusals.append(error.message)
+            except StorageFull:
+                raise
             except SekishoError as error:
                 misses.append(error.message)
-                continue
-            if path is None:
-                misses.append(f"{place.label} does not have it")
-            elif (problem := _problem(path, pin, _tell(progress, name, pin.size))) is None:
-                return path
-            else:
-                refusals.append(f"{place.label}: {problem}")
         if refusals:
             raise ArtifactRefused(
-                f"{name} of the model {spec.name!r} was refused: {'; '.join(refusals)}. "
+                f"{name} of the model {spec.name!r} was refused: {'; '.join(dict.fromkeys(refusals + misses))}. "
                 "It is not the file models.lock pins: fetch it again or, if the change is meant, lock the model anew"
             )
         raise SourceUnreachable(
@@ -114,9 +152,10 @@ class Artifacts:
         )
 
     def _places(self, source: Source) -> Iterator[Place]:
-        """The source itself first. Callers that only want the bytes try local places before the network."""
+        """The source itself first."""
         if source.hub is not None:
-            yield self._hub(source.hub, source.revision)
+            hub = Hub(source.hub, source.revision, offline=self._offline)
+            yield Place(f"hub {source.hub}", hub.cached, list, hub)
         if source.package is not None:
             yield self._package(source.package, source.subdir)
         if source.path is not None:
@@ -127,59 +166,56 @@ class Artifacts:
     def _path(self, path: Path) -> Place:
         root = self._directory / path
         shown = path.name if path.is_absolute() else path  # the label goes into messages, which hold no server path
-        return Place(f"path {shown}", lambda name: _inside(root, name))
+        return Place(f"path {shown}", lambda name: _inside(root, name), lambda: _names(root))
 
     def _package(self, package: str, subdir: str) -> Place:
-        def find(name: str) -> Path | None:
+        def root() -> Path | None:
             try:
-                root = Path(str(distribution(package).locate_file(subdir)))
+                return Path(str(distribution(package).locate_file(subdir)))
             except PackageNotFoundError:
                 return None
-            return _inside(root, name)
 
-        return Place(f"package {package}", find)
+        return Place(
+            f"package {package}",
+            lambda name: _inside(found, name) if (found := root()) else None,
+            lambda: _names(found) if (found := root()) else [],
+        )
 
-    def _hub(self, repository: str, revision: str | None) -> Place:
-        return Place(f"hub {repository}", lambda name: self._from_hub(repository, revision, name))
 
-    def _from_hub(self, repository: str, revision: str | None, name: str) -> Path | None:
-        """Through the user's own hub cache (HF_HOME), where other programs may have put the file already."""
-        # Slow to import, and most starts need nothing from a hub.
-        from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
-        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+def _check_local(spec: Spec) -> None:
+    if spec.upstream is not None:
+        error = NotReady(f"The model {spec.name!r} runs at another service: it has no files here")
+        error.permanent = True
+        raise error
 
-        if revision is None:
-            return None
-        try:
-            cached = try_to_load_from_cache(repository, name, revision=revision)
-            if isinstance(cached, str):
-                return Path(cached)
-            if self._offline:
-                raise SourceUnreachable(
-                    f"hub {repository}: not in the local cache, and the server is offline: "
-                    "fetch the model once with `sekisho pull`, SEKISHO_OFFLINE unset"
-                )
-            # Asked once before: on its own the download repeats a failing request for half a minute and more.
-            get_hf_file_metadata(hf_hub_url(repository, name, revision=revision))
-            return Path(hf_hub_download(repository, name, revision=revision))
-        except SekishoError:
-            raise
-        except EntryNotFoundError:
-            return None
-        except HfHubHTTPError as error:
-            raise SourceUnreachable(f"hub {repository}: {_hub_advice(error.response.status_code)}") from error
-        except OSError as error:
-            raise SourceUnreachable(f"hub {repository}: {error.strerror or type(error).__name__}") from error
-        except Exception as error:  # its library lets those of its HTTP client through
-            raise SourceUnreachable(
-                f"hub {repository}: not in the local cache, and the hub cannot be reached ({type(error).__name__}): "
-                "the server tries again with a later request"
-            ) from error
+
+def _needed(spec: Spec, listing: list[str], label: str) -> list[str]:
+    names = lockable(listing, spec)
+    missing = lacking(names, onnx=spec.onnx) or next((graph for graph in graphs(spec) if graph not in names), None)
+    if missing is None:
+        return names
+    never = pickles(listing)
+    raise ArtifactRefused(
+        f"{missing} of the model {spec.name!r} is not in {label}"
+        + (f"; {', '.join(never)} would run code when read and is never loaded" if never else "")
+    )
+
+
+def _names(root: Path) -> Iterator[str]:
+    """The files of a directory and of those directly in it: deeper a checkpoint has none."""
+    for pattern in ("*", "*/*"):
+        for path in root.glob(pattern):
+            if path.is_file():
+                yield path.relative_to(root).as_posix()
 
 
 def _inside(root: Path, name: str) -> Path | None:
     path = root / name
     return path if path.is_file() else None
+
+
+def _check(pin: Pin) -> Check:
+    return lambda path: _problem(path, pin, None)
 
 
 def _problem(path: Path, pin: Pin, progress: Callable[[int], None] | None) -> str | None:
@@ -194,7 +230,7 @@ def _problem(path: Path, pin: Pin, progress: Callable[[int], None] | None) -> st
     return None if digest == pin.sha256 else f"sha256 {digest[:12]}…, the lock says {pin.sha256[:12]}…"
 
 
-def _tell(progress: Progress | None, name: str, size: int) -> Callable[[int], None] | None:
+def _tell(progress: Progress | None, step: str, size: int) -> Callable[[int], None] | None:
     if progress is None:
         return None
     done = 0
@@ -202,16 +238,10 @@ def _tell(progress: Progress | None, name: str, size: int) -> Callable[[int], No
     def advance(count: int) -> None:
         nonlocal done
         done += count
-        progress(name, done, size)
+        progress(step, done, size)
 
     return advance
 
 
-def _hub_advice(status: int) -> str:
-    advice = {
-        401: "it asks for a token (401): set HF_TOKEN",
-        403: "access is refused (403): accept the model's terms with the account of HF_TOKEN",
-        404: "no such repository or revision (404), or it is private: check models.yaml and HF_TOKEN",
-        429: "it limits our requests (429): try again later, or set HF_TOKEN",
-    }
-    return advice.get(status, f"it answered {status}")
+def _step(progress: Progress | None, step: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, size: progress(step, done, size)

@@ -6,6 +6,8 @@ Generated; never written by the server.
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -79,6 +81,22 @@ def dump_lock(lock: Lock) -> str:
     """The text of a lock file: sorted, one file a line, so that a diff reads well."""
     models = ",\n".join(_dump_model(name, model) for name, model in sorted(lock.models.items()))
     return f'{{\n "version": {lock.version},\n "models": {{\n{models}\n }}\n}}\n'
+
+
+def write_lock(path: Path, lock: Lock) -> None:
+    """The whole new file or the old one: a server that starts meanwhile reads either."""
+    text = dump_lock(lock)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def _dump_model(name: str, model: LockedModel) -> str:

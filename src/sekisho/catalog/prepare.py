@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from sekisho.catalog.artifacts import Artifacts, sha256_of
+from sekisho.catalog.cache import LOCK_FILE, hold, model_root
 from sekisho.catalog.lockfile import Lock
 from sekisho.catalog.registry import Spec
 from sekisho.contract import CONTRACT_FILE, CONTRACT_VERSION, Contract
@@ -26,7 +28,7 @@ from sekisho.observability import logger
 
 log = logger(__name__)
 
-#: Told the step (`verify`, `convert`), the bytes done and the bytes in all.
+#: Told the step (`fetch FILE`, `verify FILE`, `convert`), the bytes done and the bytes in all.
 Progress = Callable[[str, int, int], None]
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -50,10 +52,13 @@ class Preparer:
         self._home = home
         self._artifacts = artifacts
         self._lock = lock
+        # Of the versions that were handed out, so that no `cache prune` takes one away. Gone with this object.
+        self._holds: list[int] = []
+        weakref.finalize(self, _let_go, self._holds)
 
     def find(self, spec: Spec) -> Prepared | None:
         """The prepared model if it is there, whole and made from the pinned files; makes nothing."""
-        return _open(self._target(spec), 0.0)
+        return _open(self.target(spec), 0.0)
 
     def prepare(self, spec: Spec, progress: Progress | None = None) -> Prepared:
         """Find the prepared model or make it.
@@ -61,20 +66,34 @@ class Preparer:
         Raises ModelUnpinned, ArtifactRefused, SourceUnreachable, ConversionFailed, StorageFull.
         """
         began = time.monotonic()
-        target = self._target(spec)
-        ready = _open(target, 0.0)
+        target = self.target(spec)
+        ready = self._held(target, 0.0)
         if ready is not None:
             return ready
         with _storage_errors(spec, target.parent):
             target.parent.mkdir(parents=True, exist_ok=True)
-            with _exclusive(target.parent / ".lock", spec):
-                ready = _open(target, time.monotonic() - began) or self._make(spec, target, began, progress)
+            with _exclusive(target.parent / LOCK_FILE, spec):
+                ready = self._held(target, time.monotonic() - began) or self._make(spec, target, began, progress)
+        return ready
+
+    def _held(self, target: Path, seconds: float) -> Prepared | None:
+        """Held before it is looked at: from then on it stays."""
+        try:
+            handle = hold(target)
+        except OSError:
+            return None
+        ready = _open(target, seconds)
+        if handle is not None:
+            if ready is None:
+                os.close(handle)
+            else:
+                self._holds.append(handle)
         return ready
 
     def _make(self, spec: Spec, target: Path, began: float, progress: Progress | None) -> Prepared:
         """Build beside the target and move it there in one step: what a killed process leaves is never a model."""
         _discard_remains(target)
-        files = self._artifacts.verified(spec, self._lock.models.get(spec.name), _step(progress, "verify"))
+        files = self._artifacts.verified(spec, self._lock.models.get(spec.name), progress)
         _check_room(spec, target.parent, sum(path.stat().st_size for path in files.values()))
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         try:
@@ -84,13 +103,13 @@ class Preparer:
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
-        prepared = _open(target, time.monotonic() - began)
+        prepared = self._held(target, time.monotonic() - began)
         if prepared is None:
             raise ConversionFailed(f"the prepared files of {spec.name!r} changed while they were being written")
         log.info("prepared", model=spec.name, seconds=round(prepared.seconds, 2))
         return prepared
 
-    def _target(self, spec: Spec) -> Path:
+    def target(self, spec: Spec) -> Path:
         """Keyed by everything that decides the result: the files' digests, what models.yaml says, our own version."""
         pins = self._artifacts.pins(spec, self._lock.models.get(spec.name))
         key = {
@@ -99,7 +118,12 @@ class Preparer:
             "versions": [CONVERTER_VERSION, CONTRACT_VERSION],
         }
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-        return self._home / "models" / spec.name.replace("/", "--") / digest[:16]
+        return model_root(self._home, spec.name) / digest[:16]
+
+
+def _let_go(holds: list[int]) -> None:
+    for handle in holds:
+        os.close(handle)
 
 
 def _choices(spec: Spec) -> dict[str, object]:
@@ -110,6 +134,8 @@ def _choices(spec: Spec) -> dict[str, object]:
         "normalize": spec.normalize,
         "max_tokens": spec.max_tokens,
         "dimensions": spec.dimensions,
+        "tokenizer": spec.tokenizer.kind,
+        "normalization": spec.normalization,
     }
 
 
@@ -217,10 +243,6 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _step(progress: Progress | None, step: str) -> Callable[[str, int, int], None] | None:
-    return None if progress is None else lambda name, done, size: progress(f"{step} {name}", done, size)
 
 
 def _converted(progress: Progress | None) -> Callable[[int, int], None] | None:

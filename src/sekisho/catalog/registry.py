@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,8 +14,9 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from sekisho.catalog.located_yaml import LocatedYaml, Location
+from sekisho.catalog.lockfile import FilePath
 from sekisho.contract import Kind, Pooling, Precision
-from sekisho.errors import ModelNotFound, RegistryInvalid
+from sekisho.errors import ModelNotFound, NotReady, RegistryInvalid
 
 #: Models are found in this file of the working directory unless a setting says otherwise.
 LOCAL_FILE = Path("models.yaml")
@@ -35,9 +37,25 @@ def _duration(value: object) -> object:
         raise ValueError("a duration of at most 999999999d") from None
 
 
+def _limited(duration: timedelta | None) -> timedelta:
+    if not duration:
+        raise ValueError("a duration such as 10s")
+    return duration
+
+
 Duration = Annotated[timedelta | None, BeforeValidator(_duration)]
 Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
+
+
+#: What a CPU must have for a ready-made file, the most particular first.
+Cpu = Literal["arm64", "avx512_vnni", "avx512", "avx2"]
+
+#: What a checkpoint gives besides one vector or one logit.
+Head = Literal["sparse", "colbert", "yes_no"]
+
+_EMBEDDING_KEYS = ("pooling", "dimensions", "matryoshka", "allow_truncate_dimensions")
+_RERANKER_KEYS = ("activation", "template")
 
 
 class _Strict(BaseModel):
@@ -76,15 +94,48 @@ class Source(_Strict):
 
     @model_validator(mode="after")
     def _one(self) -> Source:
-        if sum(place is not None for place in (self.hub, self.path, self.package)) != 1:
+        if self is not NOWHERE and sum(place is not None for place in (self.hub, self.path, self.package)) != 1:
             raise ValueError("exactly one of hub, path, package")
         return self
 
 
-class TokenizerChoice(_Strict):
-    """How text becomes ids; `auto` takes tokenizer.json."""
+#: The source of a model that another service runs.
+NOWHERE = Source.model_construct()
 
-    kind: Literal["auto", "tokenizer_json"] = "auto"
+
+class TokenizerChoice(_Strict):
+    """How text becomes ids; `auto` goes by what the checkpoint holds."""
+
+    kind: Literal["auto", "tokenizer_json", "bert_japanese", "mluke", "sentencepiece"] = "auto"
+
+
+class Upstream(_Strict):
+    """Another service that runs the model. `key_env` names the environment variable that holds its key."""
+
+    api: Literal["openai", "cohere", "jina", "voyage", "tei", "sekisho"]
+    base_url: Annotated[str, Field(pattern=r"^https?://[^\s/?#]+[^\s?#]*$")]
+    model: Text
+    key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    timeout: Annotated[Duration, AfterValidator(_limited)] = timedelta(seconds=30)
+
+
+class Template(_Strict):
+    """The text a language model judges a pair by: prefix, body and suffix, the body with slots.
+
+    task: what `{task}` becomes where a request has no instruction.
+    """
+
+    prefix: str = ""
+    body: str
+    suffix: str = ""
+    task: str = ""
+
+    @model_validator(mode="after")
+    def _slots(self) -> Template:
+        missing = [slot for slot in ("{query}", "{document}") if slot not in self.body]
+        if missing:
+            raise ValueError(f"a body with {' and '.join(missing)}")
+        return self
 
 
 class Spec(_Strict):
@@ -94,15 +145,23 @@ class Spec(_Strict):
     aliases: tuple[Name, ...] = ()
     kind: Kind = "embedding"
     source: Source
+    upstream: Upstream | None = None
+    onnx: FilePath | None = None
+    variants: Mapping[Cpu, FilePath] = {}
     precision: Precision = "auto"
     family: str | None = None
-    pooling: Pooling | None = None
+    parameters: Annotated[int, Field(ge=1)] | None = None
+    pooling: Literal[Pooling, "latent"] | None = None
     normalize: bool | None = None
+    heads: tuple[Head, ...] = ()
+    activation: Literal["sigmoid", "none"] | None = None
+    template: Template | None = None
     dimensions: Annotated[int, Field(ge=1)] | None = None
     matryoshka: tuple[Annotated[int, Field(ge=1)], ...] = ()
     allow_truncate_dimensions: bool = False
     max_tokens: Annotated[int, Field(ge=2)] | None = None
     tokenizer: TokenizerChoice = TokenizerChoice()
+    normalization: Literal["none", "nfkc", "neologdn"] = "none"
     prompts: Mapping[str, str] = {}
     default_prompt: str | None = None
     truncate: bool = True
@@ -111,6 +170,33 @@ class Spec(_Strict):
     license: str | None = None
     preload: bool = False
     keep_alive: Duration = timedelta(minutes=15)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upstream_has_no_files(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("upstream") is not None and "source" not in data:
+            return data | {"source": NOWHERE}
+        return data
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Spec:
+        if self.upstream is not None and self.source is not NOWHERE:
+            raise ValueError("exactly one of source, upstream")
+        return self
+
+    @model_validator(mode="after")
+    def _keys_of_the_kind(self) -> Spec:
+        wrong = _RERANKER_KEYS if self.kind == "embedding" else _EMBEDDING_KEYS
+        given = [key for key in wrong if getattr(self, key)]
+        if given:
+            raise ValueError(f"{self.kind} models without {', '.join(given)}")
+        return self
+
+    @model_validator(mode="after")
+    def _narrower(self) -> Spec:
+        if self.dimensions is not None and any(width > self.dimensions for width in self.matryoshka):
+            raise ValueError(f"matryoshka of at most the {self.dimensions} dimensions")
+        return self
 
     @model_validator(mode="after")
     def _default_prompt_exists(self) -> Spec:
@@ -123,6 +209,13 @@ class Spec(_Strict):
     @property
     def pinned(self) -> bool:
         return self.source.hub is None or self.source.revision is not None
+
+    @property
+    def origin(self) -> str:
+        """Who published the model, as far as the registry says: an organisation of the hub, or an API."""
+        if self.upstream is not None:
+            return self.upstream.api
+        return (self.source.hub or "local").split("/")[0]
 
 
 class _Defaults(_Strict):
@@ -154,6 +247,12 @@ class Registry:
         self._specs = {spec.name: spec for spec in file.models}
         self._names = _all_names(file)
 
+    def altered(self, **values: Any) -> Registry:
+        """The same models with these values in place of their own; nothing is validated."""
+        other = copy.copy(self)
+        other._specs = {name: spec.model_copy(update=values) for name, spec in self._specs.items()}
+        return other
+
     def __iter__(self) -> Iterator[Spec]:
         return iter(self._specs.values())
 
@@ -184,9 +283,11 @@ class Registry:
         return {name.casefold(): target for name, target in self._names.items()}
 
     def _hint(self, name: str) -> str:
-        close = difflib.get_close_matches(name.casefold(), self._folded(), n=3, cutoff=0.5)
+        folded_name, folded = name.casefold(), self._folded()
+        close = difflib.get_close_matches(folded_name, folded, n=3, cutoff=0.5)
         if close:
-            meant = dict.fromkeys(self._folded()[folded] for folded in close)
+            alike = [difflib.SequenceMatcher(None, other, folded_name).ratio() for other in close]
+            meant = dict.fromkeys(folded[n] for n, ratio in zip(close, alike, strict=True) if ratio > alike[0] - 0.1)
             return f"Did you mean {' or '.join(map(repr, meant))}?"
         return f"Models here: {', '.join(sorted(self._specs))}."
 
@@ -259,6 +360,27 @@ def _check_names(file: _File, document: LocatedYaml) -> None:
             close = difflib.get_close_matches(target, owners, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise RegistryInvalid(document.at(location, f"no model is called {target!r}{hint}"))
+
+
+def unserved(spec: Spec) -> str | None:
+    """What the block asks for that this version cannot do; None where it can all be done."""
+    asked = {
+        "`upstream`: it forwards to no other service yet": spec.upstream is not None,
+        f"`precision: {spec.precision}`: use auto, fp32 or bf16": spec.precision in {"fp16", "int8"},
+        "`onnx`: graphs are made from the weights; leave it out": spec.onnx is not None,
+        "`heads: [yes_no]`: it asks no language model about pairs yet": "yes_no" in spec.heads,
+        "`pooling: latent`: the latent-attention head is not there yet": spec.pooling == "latent",
+    }
+    return next((what for what, wanted in asked.items() if wanted), None)
+
+
+def refuse_unserved(spec: Spec) -> None:
+    """Raises NotReady for a model that the registry describes and this version cannot run."""
+    what = unserved(spec)
+    if what is not None:
+        error = NotReady(f"The model {spec.name!r} cannot be served by this version of Sekisho: {what}")
+        error.permanent = True
+        raise error
 
 
 def describe(spec: Spec) -> dict[str, Any]:

@@ -72,8 +72,12 @@ class LocalEngine:
             timings=Timings(result.queue_seconds, tokenized - began, result.run_seconds),
         )
 
+    async def tokenize(self, passages: Sequence[Passage]) -> list[Tokens]:
+        """What the model would see of each passage."""
+        return await self._encode(passages, "end")
+
     async def _encode(self, passages: Sequence[Passage], truncation: Truncation) -> list[Tokens]:
-        if sum(len(passage.text) for passage in passages) <= _INLINE_CHARS:
+        if sum(len(passage.text) + len(passage.pair or "") for passage in passages) <= _INLINE_CHARS:
             return self._model.encode(passages, truncation)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._tokenizing, self._model.encode, passages, truncation)

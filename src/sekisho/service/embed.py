@@ -68,7 +68,7 @@ class EmbedService:
             _check_dimensions(spec, engine.contract.width, request.dimensions)
             result = await engine.infer(passages, request.truncation or ("end" if spec.truncate else "none"))
             rows = _finish(result, engine.contract, spec, request)
-        _observe(spec, result)
+        observe(spec, result)
         return Embedded(spec, rows, result.tokens, result.truncated, result.timings)
 
     def _spec(self, name: str | None) -> Spec:
@@ -143,7 +143,8 @@ def _finish(result: Inference, contract: Contract, spec: Spec, request: EmbedReq
     return np.ascontiguousarray(rows, np.float32)
 
 
-def _observe(spec: Spec, result: Inference) -> None:
+def observe(spec: Spec, result: Inference) -> None:
+    """Count what a request cost."""
     if result.truncated:
         TRUNCATED.labels(spec.name).inc(result.truncated)
     for stage, seconds in (

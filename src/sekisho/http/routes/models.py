@@ -48,7 +48,7 @@ def _object(parts: Parts, spec: Spec) -> dict[str, Any]:
         "id": spec.name,
         "object": "model",
         "created": 0,
-        "owned_by": (spec.source.hub or "local").split("/")[0],
+        "owned_by": spec.origin,
         "kind": spec.kind,
         "dimensions": contract.width if contract else spec.dimensions,
         "max_tokens": contract.max_tokens if contract else spec.max_tokens,
