@@ -149,7 +149,11 @@ def test_adding_a_model_works_as_described(tmp_path: Path, home: Path) -> None:
 
 
 def test_run_sh_and_scripts_that_are_named_exist() -> None:
-    named = {name for page in PAGES for name in re.findall(r"(?<![\w/])(?:\./)?(run\.sh|scripts/[\w-]+)", read(page))}
+    named = {
+        name
+        for page in PAGES
+        for name in re.findall(r"(?<![\w/])(?:\./)?(run\.sh|scripts/[\w-]+(?:\.\w+)?)", read(page))
+    }
     assert "scripts/setup" in named
     assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
 
