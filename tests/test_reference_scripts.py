@@ -14,9 +14,11 @@ import onnx
 import pytest
 from onnxruntime import InferenceSession
 
+from sekisho.assemble import open_catalog
 from sekisho.contract import GRAPH_FILE, TOKENIZER_FILE, WEIGHTS_FILE
 from sekisho.convert.build import convert_directory
 from sekisho.convert.decisions import Choices
+from sekisho.settings import Settings
 from tests.checkpoints import TINY_BERTS, write_tiny_bert
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -40,8 +42,9 @@ def numbers(report: str, row: str) -> list[str]:
 @pytest.fixture(scope="module")
 def minilm(minilm_home: Path) -> Path:
     """The real all-MiniLM-L6-v2, prepared: a graph with its weights outside."""
-    graph = min((minilm_home / "models" / "all-minilm-l6-v2").rglob(GRAPH_FILE))  # other tests may prepare it anew
-    return graph.parent
+    settings = Settings(home=minilm_home, models=SCRIPTS.parent / "models.yaml")
+    catalog = open_catalog(settings)
+    return catalog.preparer.prepare(catalog.registry.find("all-minilm-l6-v2")).directory
 
 
 @pytest.fixture(scope="module")
