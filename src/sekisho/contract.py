@@ -26,7 +26,7 @@ VOCABULARY_FILE = "vocab.txt"
 SENTENCEPIECE_FILE = "sentencepiece.model"
 
 #: Raised when a change makes directories prepared by an older converter wrong or unreadable.
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2
 
 Kind = Literal["embedding", "reranker"]
 Pooling = Literal["mean", "cls", "max", "last", "weighted_mean"]
@@ -36,7 +36,28 @@ Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 TokenizerKind = Literal["tokenizer_json", "bert_japanese", "sentencepiece"]
 Normalization = Literal["none", "nfkc", "neologdn"]
 
+#: What the numbers of a graph are: those of the checkpoint, int8 that we calibrated, or a ready-made file's int8 whose
+#: scales are found anew for each batch.
+Numbers = Literal["float", "int8", "dynamic_int8"]
+
 Rows = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How a quantised graph compares with its fp32 on the texts that ship with the package.
+
+    cosine_mean, cosine_min: over the texts. overlap: share of each text's ten nearest that stay its ten nearest.
+    alone: lowest cosine of a text among neighbours to the same text alone; 1 where a batch changes nothing.
+    forced: the figures are below the gate and models.yaml takes the model all the same.
+    """
+
+    texts: int
+    cosine_mean: float
+    cosine_min: float
+    overlap: float
+    alone: float
+    forced: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,11 +69,11 @@ class Contract:
         normalised, `norm` [rows, 1]; a reranker gives `logits` [rows, width]. Some embedding models also give `sparse`
         [rows, length], a weight a token, and `colbert` [rows, length, …], a vector a token, zero for the first.
     max_tokens: longest input the model was made for, special tokens included.
-    tokenizer: which files turn text into ids: tokenizer.json, or those that `Subwords` describes.
-    normalization: what is done to a text, not to its prompt, before the tokenizer sees it.
     special_tokens: whether a text is framed as tokenizer.json says; without, an empty text is no token at all.
     tokenizer: which files turn text into ids: tokenizer.json, or the ones that `Subwords` describes.
     normalization: what is done to a text, without its prompt, before the tokenizer sees it.
+    numbers: what the graph computes with; `quality` is there where they are not the checkpoint's.
+    graph: the ready-made file the graph came from; None: it was made from the weights.
     origins: for each value that can come from several places, where it came from.
     files: sha256 of every other file in the directory.
     """
@@ -71,6 +92,9 @@ class Contract:
     tokenizer: TokenizerKind = "tokenizer_json"
     special_tokens: bool = True
     normalization: Normalization = "none"
+    numbers: Numbers = "float"
+    quality: Quality | None = None
+    graph: str | None = None
     origins: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     version: int = CONTRACT_VERSION
@@ -89,6 +113,8 @@ class Contract:
         if values.pop("seal", None) != _digest(values):
             raise ValueError("the contract was changed after it was written")
         values |= {"inputs": tuple(values["inputs"]), "outputs": tuple(values["outputs"])}
+        if values["quality"] is not None:
+            values["quality"] = Quality(**values["quality"])
         return cls(**values)
 
 

@@ -149,6 +149,7 @@ class Spec(_Strict):
     onnx: FilePath | None = None
     variants: Mapping[Cpu, FilePath] = {}
     precision: Precision = "auto"
+    force_precision: bool = False
     family: str | None = None
     parameters: Annotated[int, Field(ge=1)] | None = None
     pooling: Literal[Pooling, "latent"] | None = None
