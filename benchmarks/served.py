@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -92,25 +92,29 @@ def _batches(encoded: list[Tokens], limit: int) -> Iterator[list[Tokens]]:
 
 
 @contextmanager
-def server() -> Iterator[tuple[int, psutil.Process]]:
-    """A server of its own with the model loaded: (its port, its process)."""
+def server(
+    variables: Mapping[str, str] | None = None, first: str = "/embed?q=x"
+) -> Iterator[tuple[int, psutil.Process]]:
+    """A server of its own that has answered its `first` request, by default with the model: (its port, its process)."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     process = subprocess.Popen(
-        [_SEKISHO, "serve", "--port", str(port), "--log-level", "warning"], stderr=subprocess.DEVNULL
+        [_SEKISHO, "serve", "--port", str(port), "--log-level", "warning"],
+        stderr=subprocess.DEVNULL,
+        env=os.environ | dict(variables or {}),
     )
     try:
-        _wait(port)
+        _wait(port, first)
         yield port, psutil.Process(process.pid)
     finally:
         process.terminate()
         process.wait(30)
 
 
-def _wait(port: int) -> None:
+def _wait(port: int, first: str) -> None:
     for _ in range(600):
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/embed?q=x", timeout=60).close()
+            urllib.request.urlopen(f"http://127.0.0.1:{port}{first}", timeout=60).close()
             return
         except OSError:
             time.sleep(0.1)
