@@ -148,6 +148,26 @@ TINY_DECODERS = (
         dtype="BF16",
     ),
     TinyDecoder(
+        "tiny-llama-yarn",
+        204,
+        LLAMA
+        | _shape(2, 40, 2, 1, 38, 20)
+        | {
+            "rope_theta": 700.0,
+            "rope_scaling": {
+                "type": "yarn",
+                "factor": 3.0,
+                "original_max_position_embeddings": 40,
+                "beta_fast": 12,
+                "beta_slow": 0.5,
+                "truncate": False,
+                "attention_factor": 1.4,
+            },
+        },
+        limit=120,
+        pooling="mean",
+    ),
+    TinyDecoder(
         "tiny-mistral-window",
         211,
         MISTRAL | _shape(3, 42, 6, 3, 38, 10) | {"sliding_window": 5, "rope_theta": 10000.0},
@@ -209,6 +229,47 @@ TINY_DECODERS = (
         pooling="mean",
         normalize=False,
         dense=(Dense(21, "ReLU", bias=True),),
+    ),
+    TinyDecoder(
+        "tiny-qwen3-yarn",
+        236,
+        QWEN3
+        | _shape(2, 36, 3, 1, 40, 24)
+        | {
+            "rope_theta": 5000.0,
+            "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32},
+        },
+        limit=128,
+        dtype="BF16",
+    ),
+    TinyDecoder(
+        "tiny-qwen3-yarn-mscale",
+        237,
+        QWEN3
+        | _shape(2, 33, 3, 3, 42, 18)
+        | {
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "rope_theta": 300.0,
+                "factor": 6.0,
+                "beta_fast": 4,
+                "mscale": 1.2,
+                "mscale_all_dim": 0.4,
+            },
+        },
+        limit=100,
+        pooling="mean",
+        reference={
+            "rope_parameters": None,
+            "rope_theta": 300.0,
+            "rope_scaling": {"rope_type": "yarn", "factor": 6.0, "beta_fast": 4, "mscale": 1.2, "mscale_all_dim": 0.4},
+        },
+    ),
+    TinyDecoder(
+        "tiny-qwen3-linear",
+        238,
+        QWEN3 | _shape(2, 30, 3, 1, 36, 14) | {"rope_theta": 900.0, "rope_scaling": {"type": "linear", "factor": 3.0}},
+        limit=90,
     ),
     TinyDecoder(
         "tiny-qwen3-both-ways",
@@ -331,7 +392,7 @@ def write_tiny_decoder(spec: TinyDecoder, directory: Path, *, reference: bool = 
     _write_json(directory / "config.json", {key: value for key, value in config.items() if key not in dropped})
     weights = tiny_decoder_weights(spec)
     if spec.shards > 1 and not reference:
-        _write_shards(weights, directory, spec)
+        write_shards(weights, directory, spec.shards, spec.dtype)
     else:
         write_safetensors(weights, directory / "model.safetensors", spec.dtype)
     _write_tokenizer(spec.marks, directory)
@@ -414,12 +475,13 @@ def _encode(tensor: NDArray[Any], dtype: Dtype) -> bytes:
     return tensor.astype({"F32": "<f4", "F16": "<f2"}[dtype]).tobytes()
 
 
-def _write_shards(weights: Weights, directory: Path, spec: TinyDecoder) -> None:
-    files = [f"model-{number + 1:05}-of-{spec.shards:05}.safetensors" for number in range(spec.shards)]
-    places = {name: files[number % spec.shards] for number, name in enumerate(weights)}
+def write_shards(weights: Weights, directory: Path, shards: int, dtype: Dtype) -> None:
+    """Weights in turn to each of so many files, and the index that says where each is."""
+    files = [f"model-{number + 1:05}-of-{shards:05}.safetensors" for number in range(shards)]
+    places = {name: files[number % shards] for number, name in enumerate(weights)}
     for file in files:
         own = {name: tensor for name, tensor in weights.items() if places[name] == file}
-        write_safetensors(own, directory / file, spec.dtype)
+        write_safetensors(own, directory / file, dtype)
     total = sum(tensor.nbytes for tensor in weights.values())
     index = {"metadata": {"total_size": total}, "weight_map": places}
     _write_json(directory / "model.safetensors.index.json", index)

@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONTRACT_FILE = "contract.json"
+#: The graph input that says which tokens count in the vector.
+POOLING_MASK = "pooling_mask"
 GRAPH_FILE = "model.onnx"
 WEIGHTS_FILE = "model.onnx.data"
 TOKENIZER_FILE = "tokenizer.json"
@@ -29,7 +31,8 @@ SENTENCEPIECE_FILE = "sentencepiece.model"
 CONTRACT_VERSION = 2
 
 Kind = Literal["embedding", "reranker"]
-Pooling = Literal["mean", "cls", "max", "last", "weighted_mean"]
+#: `latent`: the mean of what NV-Embed's latent attention makes of the tokens.
+Pooling = Literal["mean", "cls", "max", "last", "weighted_mean", "latent"]
 Truncation = Literal["end", "start", "none"]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 
@@ -39,6 +42,11 @@ Normalization = Literal["none", "nfkc", "neologdn"]
 #: What the numbers of a graph are: those of the checkpoint, int8 that we calibrated, or a ready-made file's int8 whose
 #: scales are found anew for each batch.
 Numbers = Literal["float", "int8", "dynamic_int8"]
+#: What people are told of the last one.
+DYNAMIC_INT8 = "int8, its scales depend on the batch: a text's vector changes a little with the texts beside it"
+
+#: Outputs that give something to each token, not to each text.
+TOKEN_HEADS = ("sparse", "colbert")
 
 Rows = NDArray[np.float32]
 
@@ -64,7 +72,8 @@ class Quality:
 class Contract:
     """What the graph beside it takes and gives.
 
-    inputs: graph input names in order; every one is int32 of shape [rows, length].
+    inputs: graph input names in order; every one is int32 of shape [rows, length]. `pooling_mask` is among them where
+        the prompt's tokens are read but stay out of the vector.
     outputs: names of the float32 outputs. An embedding model gives `embedding` [rows, width] and, where that is
         normalised, `norm` [rows, 1]; a reranker gives `logits` [rows, width]. Some embedding models also give `sparse`
         [rows, length], a weight a token, and `colbert` [rows, length, …], a vector a token, zero for the first.
@@ -74,6 +83,7 @@ class Contract:
     normalization: what is done to a text, without its prompt, before the tokenizer sees it.
     numbers: what the graph computes with; `quality` is there where they are not the checkpoint's.
     graph: the ready-made file the graph came from; None: it was made from the weights.
+    engine: the only engine that runs the graph as it is meant; None: any does.
     origins: for each value that can come from several places, where it came from.
     files: sha256 of every other file in the directory.
     """
@@ -95,9 +105,15 @@ class Contract:
     numbers: Numbers = "float"
     quality: Quality | None = None
     graph: str | None = None
+    engine: Literal["onnxruntime"] | None = None
     origins: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     version: int = CONTRACT_VERSION
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Outputs as long as each text, which are computed for those who ask for them."""
+        return tuple(name for name in self.outputs if name in TOKEN_HEADS)
 
     def write(self, directory: Path) -> None:
         values = asdict(self)
@@ -180,12 +196,22 @@ class Passage:
     prompt_chars: how many leading characters of `text` are the prompt, which truncation never cuts.
     ids: token ids of the model's own vocabulary, in place of the text.
     pair: the second text, which truncation cuts first: a reranker's document, `text` being the query.
+    frame: texts around `text` that are tokenised by themselves and never cut: what a language model is asked with.
+    document_tokens: at most this many tokens of the document are read: of `pair`, or of what follows the prompt.
+    field: the request's field that the text came in, for errors.
+    kind: what the text is (`query`, `document`, …), for a service elsewhere that puts its own prompt before it.
+    dimensions: the width asked for, which a service elsewhere may give at once.
     """
 
     text: str
     prompt_chars: int = 0
     ids: tuple[int, ...] | None = None
     pair: str | None = None
+    frame: tuple[str, str] | None = None
+    document_tokens: int | None = None
+    field: str = "input"
+    kind: str | None = None
+    dimensions: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,11 +219,13 @@ class Tokens:
     """A tokenised passage: what the model will see, special tokens included.
 
     type_ids: which text each token belongs to, in the tokenizer's own numbers; None: 0 everywhere.
+    prompt: how many leading tokens stay out of the vector; counted for graphs that take a `pooling_mask` alone.
     """
 
     ids: Sequence[int]
     truncated: bool = False
     type_ids: Sequence[int] | None = None
+    prompt: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -220,6 +248,10 @@ class Inference:
     norms: float32 [passages], what the graph divided each row by; None where it does not normalise.
     tokens: number of tokens the model saw, over all passages.
     truncated: number of passages that were cut.
+    texts: the tokens of each passage; empty where the engine does not know them, as one that asks another service.
+    heads: by the name asked for, of each passage an array of its own length: `sparse` float32 [tokens], zero for
+        special tokens, and `colbert` float32 [tokens, width], zero for the first.
+    scored: the rows of a reranker are final scores, as a service elsewhere gives them, and no logits.
     """
 
     rows: Rows
@@ -227,3 +259,6 @@ class Inference:
     tokens: int
     truncated: int
     timings: Timings
+    texts: Sequence[Tokens] = ()
+    heads: Mapping[str, Sequence[Rows]] = field(default_factory=dict)
+    scored: bool = False

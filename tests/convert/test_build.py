@@ -37,9 +37,21 @@ def test_each_flag_of_the_pooling_config(source: Source, name: str, flag: str) -
     assert contract.origins["pooling"] == POOLING
 
 
-def test_the_newer_pooling_config_names_its_mode(source: Source) -> None:
-    source.write(POOLING, json.dumps({"pooling_mode": "weighted_mean"}))
-    assert source.convert()[1].pooling == "weighted_mean"
+@pytest.mark.parametrize(
+    ("named", "pooling"),
+    [
+        ("cls", "cls"),
+        ("mean", "mean"),
+        ("max", "max"),
+        ("lasttoken", "last"),
+        ("weightedmean", "weighted_mean"),
+        ("weighted_mean", "weighted_mean"),
+    ],
+)
+def test_the_newer_pooling_config_names_its_mode(source: Source, named: str, pooling: str) -> None:
+    """By the names of sentence-transformers 5.7, or by ours."""
+    source.write(POOLING, json.dumps({"pooling_mode": named}))
+    assert source.convert()[1].pooling == pooling
 
 
 @pytest.mark.parametrize(
@@ -49,6 +61,7 @@ def test_the_newer_pooling_config_names_its_mode(source: Source) -> None:
         (flags("pooling_mode_mean_sqrt_len_tokens"), "pooling_mode_mean_sqrt_len_tokens"),
         (flags("pooling_mode_mean_tokens", "pooling_mode_mean_sqrt_len_tokens"), "pooling_mode_mean_sqrt_len_tokens"),
         ({"pooling_mode": "attention"}, "attention"),
+        ({"pooling_mode": "latent"}, "latent"),
         ({}, "one of"),
     ],
 )

@@ -36,6 +36,8 @@ ENGINES = ("onnxruntime", "openvino")
 DECODERS = tuple(spec.name for spec in TINY_DECODERS)
 STATICS = tuple(spec.name for spec in TINY_STATICS)
 BATCH = 8
+YARN = tiny_decoder("tiny-llama-yarn").config["rope_scaling"]
+MSCALE = tiny_decoder("tiny-qwen3-yarn-mscale").config["rope_parameters"]
 
 
 @dataclass(frozen=True)
@@ -217,7 +219,15 @@ def edit(source: Path, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "changes", "part"),
     [
-        ("tiny-llama-last", {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "yarn"),
+        ("tiny-llama-last", {"rope_scaling": {"rope_type": "dynamic", "factor": 4.0}}, "dynamic.*length of a batch"),
+        ("tiny-llama-last", {"rope_scaling": {"type": "longrope", "short_factor": [1.0]}}, "longrope.*of a batch"),
+        ("tiny-qwen3-last", {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e6}}, "dynamic"),
+        ("tiny-qwen3-last", {"rope_scaling": {"type": "mrope", "mrope_section": [16]}}, "mrope.*supports default"),
+        ("tiny-qwen3-last", {"rope_parameters": {"full_attention": {"rope_theta": 1e6}}}, "full_attention"),
+        ("tiny-qwen3-last", {"rope_parameters": {"rope_theta": 1e6, "partial_rotary_factor": 0.5}}, "partial_rotary"),
+        ("tiny-llama-last", {"rope_scaling": {"rope_type": "yarn"}}, "rope_scaling has no 'factor'"),
+        ("tiny-llama-last", {"rope_scaling": {"rope_type": "linear"}}, "rope_scaling has no 'factor'"),
+        ("tiny-llama-last", {"rope_scaling": {"rope_type": "llama3", "factor": 2.0}}, "no 'low_freq_factor'"),
         ("tiny-llama-last", {"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
         ("tiny-llama-last", {"num_key_value_heads": 3}, "5 heads cannot share 3"),
         ("tiny-mistral-window", {"is_causal": False}, "max_tokens"),
@@ -243,6 +253,15 @@ def test_what_the_graph_would_not_do_is_refused(name: str, changes: dict[str, An
         ("tiny-qwen3-last", {"rope_theta": 500000.0}),
         ("tiny-llama-both-ways", {"is_causal": True}),
         ("tiny-llama-biases", {"rope_scaling": None}),
+        ("tiny-llama-yarn", {"rope_scaling": None}),
+        ("tiny-llama-yarn", {"rope_scaling": YARN | {"truncate": True}}),
+        ("tiny-llama-yarn", {"rope_scaling": YARN | {"beta_slow": 1}}),
+        ("tiny-llama-yarn", {"rope_scaling": YARN | {"beta_fast": 2}}),
+        ("tiny-llama-yarn", {"rope_scaling": YARN | {"attention_factor": None}}),
+        ("tiny-llama-yarn", {"rope_scaling": YARN | {"original_max_position_embeddings": None}}),
+        ("tiny-qwen3-yarn", {"rope_scaling": {"rope_type": "linear", "factor": 4.0}}),
+        ("tiny-qwen3-yarn-mscale", {"rope_parameters": MSCALE | {"mscale": 1.0}}),
+        ("tiny-qwen3-yarn-mscale", {"rope_parameters": MSCALE | {"mscale_all_dim": 0}}),
         ("tiny-gemma-both-ways", {"sliding_window": 10}),
         ("tiny-gemma-both-ways", {"sliding_window": 7}),
         ("tiny-gemma-even-window", {"sliding_window": 10}),

@@ -246,6 +246,8 @@ def test_luke_scores_no_pairs(tmp_path: Path) -> None:
         ("modernbert-mean", {"num_attention_heads": 5}, "no multiple"),
         ("modernbert-mean", {"attention_bias": True}, "attention_bias"),
         ("modernbert-mean", {"hidden_activation": "mish"}, "mish"),
+        ("modernbert-mean", {"rope_scaling": {"type": "yarn", "factor": 2.0}}, "rope_scaling"),
+        ("modernbert-mean", {"rope_parameters": {"full_attention": {"rope_type": "yarn"}}}, "rope_type.*yarn"),
         ("modernbert-reranker-cls", {"classifier_pooling": "max"}, "classifier_pooling"),
         ("xlm-roberta-cls", {"position_embedding_type": "relative_key"}, "position_embedding_type"),
         ("jina-reranker", {"position_embedding_type": "rotary"}, "position_embedding_type"),

@@ -36,7 +36,7 @@ def reference(spec: TinyBert, tokens: list[Tokens], how: str) -> np.ndarray[tupl
 
 
 @FP32
-@pytest.mark.parametrize("pooling", get_args(Pooling))
+@pytest.mark.parametrize("pooling", [how for how in get_args(Pooling) if how != "latent"])
 def test_pooling_over_rows_of_different_lengths(tmp_path: Path, choice: Choice, pooling: Pooling) -> None:
     source = write_tiny_bert(SMALL, tmp_path / "source")
     contract = convert_directory(source, tmp_path / "made", Choices(pooling=pooling))

@@ -29,6 +29,7 @@ def checkpoint(tmp_path: Path, name: str, **config: Any) -> Path:
         ("wordpiece", "bert_japanese", {SUBWORDS_FILE, VOCABULARY_FILE}),
         ("character", "bert_japanese", {SUBWORDS_FILE, VOCABULARY_FILE}),
         ("mecab-spm", "bert_japanese", {SUBWORDS_FILE, SENTENCEPIECE_FILE}),
+        ("line", "bert_japanese", {SUBWORDS_FILE, SENTENCEPIECE_FILE}),
         ("mluke-bpe", "sentencepiece", {SUBWORDS_FILE, SENTENCEPIECE_FILE}),
         ("fast-bert", "tokenizer_json", {TOKENIZER_FILE}),
     ],
@@ -72,6 +73,9 @@ def test_the_rules_survive_their_file(tmp_path: Path) -> None:
         ("wordpiece", {"mecab_kwargs": {"mecab_dic": "neologd"}}, "mecab_dic is 'neologd'"),
         ("wordpiece", {"mecab_kwargs": {"mecab_dic": None}}, "mecab_dic is None"),
         ("wordpiece", {"mecab_kwargs": {"mecab_option": "-u user.dic"}}, "mecab_option is '-u user.dic'"),
+        ("line", {"keep_accents": False}, "keep_accents is False"),
+        ("line", {"remove_space": False}, "remove_space is False"),
+        ("line", {"word_tokenizer_type": "jumanpp"}, "word_tokenizer_type is 'jumanpp'; only mecab"),
         ("mluke-bpe", {"sp_model_kwargs": {"enable_sampling": True}}, "sp_model_kwargs is .*enable_sampling"),
         ("mluke-bpe", {"mask_token": {"content": "<mask>", "single_word": True}}, "'<mask>' is single_word"),
     ],
@@ -92,6 +96,21 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str, file: str) -> None:
     source = checkpoint(tmp_path, name)
     (source / file).unlink()
     with pytest.raises(ConversionFailed, match=f"{file} is missing"):
+        copy_tokenizer(source, tmp_path / "made")
+
+
+def test_lines_class_is_not_guessed_at(tmp_path: Path) -> None:
+    """Its defaults are in code that is not run. Words and pieces are the model's own; small letters are open."""
+    source = checkpoint(tmp_path, "line")
+    path = source / "tokenizer_config.json"
+    config = json.loads(path.read_text("utf-8"))
+    named = ("tokenizer_class", "do_lower_case")
+    path.write_text(json.dumps({key: config[key] for key in named}), "utf-8")
+    copy_tokenizer(source, tmp_path / "made")
+    rules = Subwords.read(tmp_path / "made")
+    assert (rules.pieces, rules.dictionary, rules.lower) == ("sentencepiece", "unidic_lite", True)
+    path.write_text(json.dumps({"tokenizer_class": config["tokenizer_class"]}), "utf-8")
+    with pytest.raises(ConversionFailed, match="no do_lower_case"):
         copy_tokenizer(source, tmp_path / "made")
 
 

@@ -195,6 +195,36 @@ def _pair(tokenizer: Any, first: str, second: str, length: int) -> list[list[int
     return [made["input_ids"], made["token_type_ids"]]
 
 
+def write_line(pieces: Path, texts: list[str], pairs: list[tuple[int, int]]) -> None:
+    """The form of line-distilbert-base-japanese, which ruri-small has too.
+
+    Its class comes as code beside the model, which is not run. What is public of it is a copy of BertJapaneseTokenizer
+    that reads words in small letters; so transformers' own class, told the same, is the reference.
+    """
+    name = "DistilBertJapaneseTokenizer"
+    config = {
+        "auto_map": {"AutoTokenizer": [f"distilbert_japanese_tokenizer.{name}", None]},
+        "do_lower_case": True,
+        "do_subword_tokenize": True,
+        "do_word_tokenize": True,
+        "jumanpp_kwargs": None,
+        "keep_accents": True,
+        "mecab_kwargs": {"mecab_dic": "unidic_lite"},
+        "never_split": None,
+        "remove_space": True,
+        "subword_tokenizer_type": "sentencepiece",
+        "sudachi_kwargs": None,
+        "word_tokenizer_type": "mecab",
+    }
+    folder = folder_of("line", config | {"tokenizer_class": "BertJapaneseTokenizer"})
+    shutil.copyfile(pieces, folder / "spiece.model")
+    (folder / "vocab.txt").write_text("", "utf-8")
+    write_ids(folder, BertJapaneseTokenizer.from_pretrained(folder, trust_remote_code=False), texts, pairs)
+    (folder / "vocab.txt").unlink()
+    text = json.dumps(config | {"tokenizer_class": name}, ensure_ascii=False, indent=1)
+    (folder / "tokenizer_config.json").write_text(f"{text}\n", "utf-8")
+
+
 def main() -> None:
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir()
@@ -223,6 +253,7 @@ def main() -> None:
     (folder / "vocab.txt").write_text("", "utf-8")
     write_ids(folder, BertJapaneseTokenizer.from_pretrained(folder), texts, pairs)
     (folder / "vocab.txt").unlink()
+    write_line(folder / "spiece.model", texts, pairs)
 
     for kind, size, rule in (("unigram", 1200, "nmt_nfkc"), ("bpe", 1400, "nmt_nfkc")):
         folder = folder_of(f"mluke-{kind}", {"tokenizer_class": "MLukeTokenizer"})

@@ -92,8 +92,10 @@ def inverse_frequencies(size: int, theta: float) -> NDArray[np.float64]:
     return 1.0 / theta ** (np.arange(0, size, 2, dtype=np.float64) / size)
 
 
-def rotary(g: Graph, name: str, ids: Value, frequencies: NDArray[np.float64], positions: int) -> Rotary:
-    """Tables made here once in float64.
+def rotary(
+    g: Graph, name: str, ids: Value, frequencies: NDArray[np.float64], positions: int, gain: float = 1.0
+) -> Rotary:
+    """Tables made here once in float64, times `gain`.
 
     An engine that computes in bfloat16 would round the angles of late positions.
     """
@@ -106,7 +108,7 @@ def rotary(g: Graph, name: str, ids: Value, frequencies: NDArray[np.float64], po
         values = g.constant(f"{name}.{suffix}", table.astype(np.float32), learned=False)
         return op.Slice(values, [0], length, [0])
 
-    return Rotary(part("cos", np.cos(angles)), part("sin", np.sin(angles)))
+    return Rotary(part("cos", gain * np.cos(angles)), part("sin", gain * np.sin(angles)))
 
 
 def rotate(g: Graph, x: Value, rotary: Rotary, size: int) -> Value:

@@ -63,9 +63,14 @@ class Graph:
     def weight(self, name: str, *shape: int) -> Value:
         return self.computed(name, shape, self.weights.promise(name, *shape))
 
-    def computed(self, name: str, shape: Sequence[int], make: Callable[[], NDArray[np.float32]]) -> Value:
-        """A constant made when the graph is written, so that no two large ones are in memory at once."""
-        self.parameters += math.prod(shape)
+    def computed(
+        self, name: str, shape: Sequence[int], make: Callable[[], NDArray[np.float32]], *, made_of: int | None = None
+    ) -> Value:
+        """A constant made when the graph is written, so that no two large ones are in memory at once.
+
+        made_of: the number of parameters it stands for, where that is not its own size.
+        """
+        self.parameters += math.prod(shape) if made_of is None else made_of
         tensor = ir.LazyTensor(
             lambda: ir.tensor(np.ascontiguousarray(make()), name=name),
             dtype=ir.DataType.FLOAT,
@@ -143,13 +148,17 @@ def activation(name: str) -> Callable[[Graph, Value], Value]:
     return table[name]
 
 
-def pool(g: Graph, hidden: Value, mask: Value, how: Pooling) -> Value:
+def pool(g: Graph, hidden: Value, mask: Value, how: Pooling, *, after_prompt: bool = False) -> Value:
     """hidden [B, S, H], mask [B, S] → [B, H]. As sentence_transformers.models.Pooling does it.
 
     `weighted_mean` weighs the token at position i with i + 1 (SGPT, https://arxiv.org/abs/2202.08904).
+    after_prompt: the mask begins where the prompt ends, and with it what `cls` means: the first token that counts.
     """
     op = g.op
     present = op.Unsqueeze(op.Cast(mask, to=ir.DataType.FLOAT), [-1])
+    if how == "cls" and after_prompt:
+        first = op.ArgMax(mask, axis=1, keepdims=1)
+        return op.Squeeze(op.GatherND(hidden, op.Unsqueeze(first, [-1]), batch_dims=1), [1])
     if how == "cls":
         return op.Gather(hidden, op.Constant(value_int=0), axis=1)
     if how == "max":
@@ -158,7 +167,10 @@ def pool(g: Graph, hidden: Value, mask: Value, how: Pooling) -> Value:
         last = op.Sub(op.ReduceSum(op.Cast(mask, to=ir.DataType.INT64), [1], keepdims=1), 1)
         return op.Squeeze(op.GatherND(hidden, op.Unsqueeze(last, [-1]), batch_dims=1), [1])
     if how == "weighted_mean":
-        present = op.Mul(present, op.CumSum(present, op.Constant(value_int=1)))
+        # In whole numbers: bfloat16 counts to 256 and no further. And from the text's first token, whatever the mask.
+        length = op.Squeeze(op.Shape(mask, start=1, end=2), [0])
+        places = op.Range(op.Constant(value_int=1), op.Add(length, 1), op.Constant(value_int=1))
+        present = op.Mul(present, op.Unsqueeze(op.Cast(places, to=ir.DataType.FLOAT), [-1]))
     total = op.ReduceSum(op.Mul(hidden, present), [1], keepdims=0)
     return op.Div(total, op.Max(op.ReduceSum(present, [1], keepdims=0), 1e-9))
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,14 +12,17 @@ import onnx_ir as ir
 
 from sekisho.contract import (
     GRAPH_FILE,
+    POOLING_MASK,
     WEIGHTS_FILE,
     Contract,
 )
 from sekisho.convert.blocks import Graph, Output, Value, activation, l2_normalize, linear, pool
 from sekisho.convert.checkpoint import STATIC_MODULE, Checkpoint, Module
-from sekisho.convert.decisions import Choices, max_tokens, normalize, pooling, yes_no
+from sekisho.convert.decisions import Choices, max_tokens, normalize, pooling, prompt_apart, yes_no
 from sekisho.convert.families import family_for
 from sekisho.convert.family import Body, Family, labels, read
+from sekisho.convert.sealing import seal
+from sekisho.convert.staging import new_directory
 from sekisho.convert.token_heads import token_heads
 from sekisho.convert.tokenizers import copy_tokenizer
 from sekisho.errors import ConversionFailed
@@ -33,24 +34,26 @@ Progress = Callable[[int, int], None]
 _MODULES = ("Transformer", STATIC_MODULE, "Pooling", "Dense", "Normalize")
 
 
-def convert_directory(source: Path, target: Path, choices: Choices, progress: Progress | None = None) -> Contract:
-    """Like `convert`, into a directory that is made: complete or absent.
+def convert_directory(
+    source: Path,
+    target: Path,
+    choices: Choices,
+    progress: Progress | None = None,
+    finish: Callable[[Path], object] | None = None,
+) -> Contract:
+    """Like `convert`, into a directory that is made: complete or absent, with its digests in its contract.
 
-    Raises ConversionFailed where it exists already.
+    finish: what is done to the files before they are sealed; what it raises leaves nothing.
+
+    Raises ConversionFailed where it exists already or is being made, StorageFull where it cannot be written.
     """
     if not source.is_dir():
         raise ConversionFailed(f"{source} is no directory")
-    if target.exists():
-        raise ConversionFailed(f"{target} exists already: name a directory to make")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        contract = convert(source, staging, choices, progress)
-        staging.rename(target)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
-    return contract
+    with new_directory(target) as staging:
+        convert(source, staging, choices, progress)
+        if finish is not None:
+            finish(staging)
+        return seal(staging)
 
 
 def convert(source: Path, target: Path, choices: Choices, progress: Progress | None = None) -> Contract:
@@ -73,12 +76,11 @@ def convert(source: Path, target: Path, choices: Choices, progress: Progress | N
     model = graph.finish(outputs)
     _check_left_over(weights.left_over())
     _check_width(choices, outputs[0].width)
-    _save(model, target, progress)
-    tokenizer = copy_tokenizer(checkpoint.root, target, choices.tokenizer)
+    save(model, target, progress)
+    tokenizer = copy_tokenizer(checkpoint.root, target, choices.tokenizer, family.frame)
     contract = Contract(
         kind=choices.kind,
         family=family.name,
-        inputs=body.inputs,
         outputs=tuple(output.name for output in outputs),
         width=outputs[0].width,
         max_tokens=limit,
@@ -110,8 +112,10 @@ def _vectors(
     graph: Graph, family: Family, checkpoint: Checkpoint, choices: Choices, body: Body, origins: dict[str, str]
 ) -> tuple[list[Output], dict[str, Any]]:
     """Pooling, the pipeline's dense layers, normalisation."""
-    how, unit = pooling(checkpoint, family, choices, origins), normalize(checkpoint, choices, origins)
-    rows, width = pool(graph, body.hidden, body.mask, how), body.width
+    how, unit = pooling(checkpoint, family, choices, origins), normalize(checkpoint, family, choices, origins)
+    apart = prompt_apart(checkpoint, family, how)
+    counted = graph.input(POOLING_MASK) if apart else body.mask
+    rows, width = pool(graph, body.hidden, counted, how, after_prompt=apart), body.width
     for module in checkpoint.modules:
         if module.kind == "Dense":
             rows, width = _dense(graph, rows, width, module)
@@ -121,7 +125,8 @@ def _vectors(
         # The norms are for the client that asks for plain vectors.
         outputs = [Output("embedding", rows, width), Output("norm", norm, 1)]
     outputs += token_heads(graph, checkpoint, body, choices.heads)
-    return outputs, {"pooling": how, "normalized": unit}
+    inputs = (*body.inputs, POOLING_MASK) if apart else body.inputs
+    return outputs, {"inputs": inputs, "pooling": how, "normalized": unit}
 
 
 def _dense(graph: Graph, rows: Value, width: int, module: Module) -> tuple[Value, int]:
@@ -156,7 +161,7 @@ def _scores(
         logits = Output("logits", family.classify(graph, checkpoint.config, body), labels(checkpoint.config))
     else:
         raise ConversionFailed(f"the family {family.name!r} has no classification head")
-    return [logits], {"pooling": None, "normalized": False}
+    return [logits], {"inputs": body.inputs, "pooling": None, "normalized": False}
 
 
 def _check_modules(checkpoint: Checkpoint) -> None:
@@ -179,7 +184,8 @@ def _check_width(choices: Choices, width: int) -> None:
         raise ConversionFailed(f"models.yaml says dimensions {choices.dimensions}, the checkpoint gives {width}")
 
 
-def _save(model: ir.Model, target: Path, progress: Progress | None) -> None:
+def save(model: ir.Model, target: Path, progress: Progress | None) -> None:
+    """Write a graph, its weights beside it. Raises OSError where the disk fails."""
     total = sum(
         value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None
     )
@@ -192,6 +198,7 @@ def _save(model: ir.Model, target: Path, progress: Progress | None) -> None:
             progress(written, total)
 
     # 4,096: both engines map the file into memory, and a tensor that starts on a page is shared with the page cache.
+    # onnx_ir aligns those above 1 MiB; the rest are too small for a copy to matter, and lie side by side.
     try:
         ir.save(model, target / GRAPH_FILE, external_data=WEIGHTS_FILE, callback=report, alignment=4096)
     except OSError as error:

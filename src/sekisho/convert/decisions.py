@@ -25,6 +25,16 @@ _POOLING_FLAGS: dict[str, Pooling] = {
     "pooling_mode_lasttoken": "last",
     "pooling_mode_weightedmean_tokens": "weighted_mean",
 }
+#: Its names for them, of which newer files hold one, and ours.
+_POOLING_NAMES: dict[object, Pooling] = {
+    "cls": "cls",
+    "mean": "mean",
+    "max": "max",
+    "lasttoken": "last",
+    "last": "last",
+    "weightedmean": "weighted_mean",
+    "weighted_mean": "weighted_mean",
+}
 
 
 @dataclass(frozen=True)
@@ -53,9 +63,16 @@ def pooling(checkpoint: Checkpoint, family: Family, choices: Choices, origins: d
     if choices.pooling:
         if choices.pooling not in get_args(Pooling):
             raise ConversionFailed(f"pooling {choices.pooling!r} is not known; known: {', '.join(get_args(Pooling))}")
+        if "latent" in {choices.pooling, family.pooling} and choices.pooling != family.pooling:
+            raise ConversionFailed(f"pooling {choices.pooling!r}: the family {family.name!r} has none such")
         origins["pooling"] = "models.yaml"
         return choices.pooling
     config = checkpoint.module("Pooling")
+    if family.pooling == "latent":
+        if config is not None and _pooling_of(config) != "mean":
+            raise ConversionFailed(f"1_Pooling/config.json is no mean, and {family.name!r} ends in one")
+        origins["pooling"] = "config.json"
+        return "latent"
     if config is None and family.pooling:
         origins["pooling"] = "modules.json"
         return family.pooling
@@ -71,8 +88,8 @@ def pooling(checkpoint: Checkpoint, family: Family, choices: Choices, origins: d
 def _pooling_of(config: Mapping[str, Any]) -> Pooling:
     """Newer files name the mode (`pooling_mode`), older ones hold a flag each; several at once mean concatenation."""
     named = config.get("pooling_mode")
-    if isinstance(named, str) and named in get_args(Pooling):
-        return named  # type: ignore[return-value]  # checked against Pooling's own members
+    if isinstance(named, str) and named in _POOLING_NAMES:
+        return _POOLING_NAMES[named]
     asked = [key for key, value in config.items() if key.startswith("pooling_mode_") and value is True]
     known = [_POOLING_FLAGS[key] for key in asked if key in _POOLING_FLAGS]
     if len(asked) != 1 or len(known) != 1:
@@ -82,11 +99,25 @@ def _pooling_of(config: Mapping[str, Any]) -> Pooling:
     return known[0]
 
 
-def normalize(checkpoint: Checkpoint, choices: Choices, origins: dict[str, str]) -> bool:
-    """Whether the pipeline ends in a Normalize module."""
+def prompt_apart(checkpoint: Checkpoint, family: Family, how: Pooling) -> bool:
+    """Whether the prompt's tokens are read but stay out of the vector (`include_prompt: false`).
+
+    The last token is never the prompt's.
+    """
+    if family.prompt_apart:
+        return family.prompt_apart(checkpoint.config)
+    config = checkpoint.module("Pooling")
+    return config is not None and config.get("include_prompt") is False and how != "last"
+
+
+def normalize(checkpoint: Checkpoint, family: Family, choices: Choices, origins: dict[str, str]) -> bool:
+    """Whether the pipeline ends in a Normalize module, or the model itself does what that would."""
     if choices.normalize is not None:
         origins["normalized"] = "models.yaml"
         return choices.normalize
+    if family.normalized and family.normalized(checkpoint.config):
+        origins["normalized"] = "config.json"
+        return True
     origins["normalized"] = "modules.json"
     return checkpoint.module("Normalize") is not None
 

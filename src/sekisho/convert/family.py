@@ -45,6 +45,9 @@ class Family:
     pooling: how its tokens become one vector where nothing in the checkpoint says so.
     default_tokens: the longest input where nobody says so and `positions` is no measure.
     special_tokens: whether a text is framed as tokenizer.json says.
+    frame: the tokens before and after a text, where the model's own code adds them in place of its tokenizer.
+    prompt_apart: whether a config leaves the prompt's tokens out of the vector, where the family knows.
+    normalized: whether a config ends in a normalised vector, where the family knows without modules.json.
     """
 
     name: str
@@ -59,6 +62,9 @@ class Family:
     pooling: Pooling | None = None
     default_tokens: int | None = None
     special_tokens: bool = True
+    frame: tuple[str, str] | None = None
+    prompt_apart: Callable[[Config], bool] | None = None
+    normalized: Callable[[Config], bool] | None = None
 
     def renamer(self, kind: Kind) -> Callable[[str], str | None]:
         """Stored weight name → the family's; None where a graph of this kind has no use for it."""

@@ -7,6 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
+
 from sekisho.contract import (
     SENTENCEPIECE_FILE,
     TOKENIZER_FILE,
@@ -36,9 +39,12 @@ _ROBERTA = {"bos": "<s>", "eos": "</s>", "unk": "<unk>", "sep": "</s>", "pad": "
 _ORDER = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 
 
-def copy_tokenizer(source: Path, target: Path, choice: TokenizerChoice = "auto") -> TokenizerKind:
+def copy_tokenizer(
+    source: Path, target: Path, choice: TokenizerChoice = "auto", frame: tuple[str, str] | None = None
+) -> TokenizerKind:
     """Write what the serving side needs of the tokenizer in `source`, and say of which kind it is.
 
+    frame: the tokens before and after a text, in place of those the tokenizer says.
     Raises ConversionFailed where there is none that is read here.
     """
     if choice not in get_args(TokenizerChoice):
@@ -47,12 +53,31 @@ def copy_tokenizer(source: Path, target: Path, choice: TokenizerChoice = "auto")
     kind = _kind(source, config) if choice == "auto" else choice
     if kind == "tokenizer_json":
         _copy(source, TOKENIZER_FILE, target, TOKENIZER_FILE)
+        if frame:
+            _reframe(target / TOKENIZER_FILE, *frame)
         return "tokenizer_json"
+    if frame:
+        raise ConversionFailed(f"{TOKENIZER_FILE} is missing from the checkpoint, and this family is read by it")
     if kind == "bert_japanese":
         _bert_japanese(source, target, config)
         return "bert_japanese"
     _fairseq(source, target, config, entities=kind == "mluke")
     return "sentencepiece"
+
+
+def _reframe(path: Path, opening: str, closing: str) -> None:
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing more specific
+        raise ConversionFailed(f"{path.name} is not a readable tokenizer: {error}") from None
+    tokens = [(token, tokenizer.token_to_id(token)) for token in (opening, closing)]
+    for token, number in tokens:
+        if number is None:
+            raise ConversionFailed(f"{path.name} has no token {token!r}, which goes around each text")
+    tokenizer.post_processor = TemplateProcessing(
+        single=f"{opening} $A {closing}", pair=f"{opening} $A $B {closing}", special_tokens=tokens
+    )
+    tokenizer.save(str(path))
 
 
 def _kind(source: Path, config: Mapping[str, Any]) -> TokenizerChoice:
@@ -81,8 +106,13 @@ def _config(source: Path) -> Mapping[str, Any]:
 def _bert_japanese(source: Path, target: Path, config: Mapping[str, Any]) -> None:
     _require(config, "do_word_tokenize", True)
     _require(config, "do_subword_tokenize", True)
-    # The class of line-distilbert, known from its description alone: MeCab, then SentencePiece.
+    # The class of line-distilbert comes as code, which is not run: a copy of BertJapaneseTokenizer for SentencePiece.
     line = config.get("tokenizer_class") == "DistilBertJapaneseTokenizer"
+    if line:
+        _require(config, "keep_accents", True)
+        _require(config, "remove_space", True)
+        if "do_lower_case" not in config:
+            raise ConversionFailed(f"{_CONFIG} has no do_lower_case, and what its class does then is in no public text")
     words = config.get("word_tokenizer_type", "mecab" if line else "basic")
     if words != "mecab":
         raise ConversionFailed(f"{_CONFIG}: word_tokenizer_type is {words!r}; only mecab is supported")

@@ -11,6 +11,7 @@ from sekisho.convert.families import (
     gte,
     luke,
     modernbert,
+    nvembed,
     static,
     xlm_roberta,
 )
@@ -18,7 +19,8 @@ from sekisho.convert.family import Family
 from sekisho.errors import ConversionFailed
 
 FAMILIES: tuple[Family, ...] = tuple(
-    module.FAMILY for module in (bert, deberta, decoder, distilbert, gemma, gte, luke, modernbert, static, xlm_roberta)
+    module.FAMILY
+    for module in (bert, deberta, decoder, distilbert, gemma, gte, luke, modernbert, nvembed, static, xlm_roberta)
 )
 
 

@@ -1,56 +1,17 @@
-"""Llama, Mistral and Qwen: pre-norm decoders with RMS norms, rotary positions, shared key-value heads and SwiGLU.
-
-transformers models/{llama,mistral,qwen2,qwen3}. What differs hangs on `model_type`: which projections have biases,
-norms of heads (Qwen3), which layers see a window only (Mistral, Qwen). With `is_causal: false` every token sees every
-other (LLM2Vec-like encoders).
-"""
+"""Llama, Mistral and Qwen (convert/decoder_stack.py) with the heads that rerankers made of them have."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-
 from sekisho.contract import Kind
-from sekisho.convert.attention import (
-    Heads,
-    Rotary,
-    attend,
-    causal_bias,
-    inverse_frequencies,
-    padding_bias,
-    rotary,
-    rotate,
-    split_heads,
-    window_bias,
-)
-from sekisho.convert.blocks import Graph, Value, activation, linear, pool, rms_norm
-from sekisho.convert.family import Body, Config, Family, labels, read, require
+from sekisho.convert.blocks import Graph, Value, linear, pool
+from sekisho.convert.decoder_stack import positions, stack
+from sekisho.convert.family import Body, Config, Family, labels, read
 from sekisho.errors import ConversionFailed
-
-
-def positions(config: Config) -> int:
-    """Rotary positions need no table; this is how far the model was trained."""
-    return read(config, "max_position_embeddings", int)
 
 
 def build(g: Graph, config: Config, _kind: Kind) -> Body:
     """The stack without a language-model head."""
-    require(config, "partial_rotary_factor", 1.0)
-    ids, mask = g.input("input_ids"), g.input("attention_mask")
-    width, heads = read(config, "hidden_size", int), _heads(config)
-    turn = rotary(g, "rotary", ids, frequencies(config, heads.size), g.max_tokens)
-    x = g.op.Gather(g.weight("embed_tokens.weight", read(config, "vocab_size", int), width), ids)
-    biases: dict[int | None, Value] = {}
-    for layer, window in enumerate(windows(config)):
-        reach = window if window and window < g.max_tokens else None
-        if reach not in biases:
-            biases[reach] = _bias(g, config, ids, mask, reach)
-        x = _layer(g, config, f"layers.{layer}", x, biases[reach], turn, heads)
-    return Body(rms_norm(g, x, "norm", width, _epsilon(config)), mask, ("input_ids", "attention_mask"), width)
+    return stack(g, config)
 
 
 def classify(g: Graph, config: Config, body: Body) -> Value:
@@ -74,109 +35,6 @@ def answer(g: Graph, config: Config, body: Body, words: tuple[int, int]) -> Valu
     first, second = g.weights.take_rows(name, words, size, body.width)
     last = pool(g, body.hidden, body.mask, "last")
     return g.op.MatMul(last, g.constant("answer.weight", (first - second)[:, None]))
-
-
-def windows(config: Config) -> list[int | None]:
-    """How many tokens each layer sees, itself included; None for all.
-
-    Mistral's window is of every layer. Qwen's is switched off unless `use_sliding_window` says otherwise, and then of
-    the layers listed, or of those from `max_window_layers` on. Llama has none.
-    """
-    count, kind = read(config, "num_hidden_layers", int), config.get("model_type")
-    if kind not in {"qwen2", "qwen3"}:
-        window = config.get("sliding_window", 4096) if kind == "mistral" else None
-        return [window] * count
-    if not config.get("use_sliding_window", False):
-        return [None] * count
-    window, first = config.get("sliding_window", 4096), read(config, "max_window_layers", int, 28)
-    listed = config.get("layer_types")
-    if isinstance(listed, list):
-        return [window if named == "sliding_attention" else None for named in listed]
-    return [window if layer >= first else None for layer in range(count)]
-
-
-def frequencies(config: Config, size: int) -> NDArray[np.float64]:
-    """transformers 5 keeps base and scaling in `rope_parameters`; before, each had a key of its own."""
-    moved = config.get("rope_parameters")
-    base = read(moved if isinstance(moved, dict) else config, "rope_theta", float, 10_000.0)
-    scaling = moved if isinstance(moved, dict) else config.get("rope_scaling") or {}
-    plain = inverse_frequencies(size, base)
-    kind = scaling.get("rope_type", scaling.get("type", "default"))
-    if kind == "default":
-        return plain
-    if kind == "linear":
-        return plain / read(scaling, "factor", float, where="rope_scaling")
-    if kind == "llama3":
-        return _llama3(plain, scaling)
-    raise ConversionFailed(f"config.json: rope_scaling type {kind!r}; this family supports default, linear and llama3")
-
-
-def _llama3(plain: NDArray[np.float64], scaling: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Long waves are stretched, short ones kept, between them a mixture (transformers modeling_rope_utils.py)."""
-    factor, low, high, trained = (
-        read(scaling, key, float, where="rope_scaling")
-        for key in ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
-    )
-    waves_in_context = trained * plain / (2 * math.pi)
-    kept = np.clip((waves_in_context - low) / (high - low), 0.0, 1.0)
-    return kept * plain + (1.0 - kept) * plain / factor
-
-
-def _heads(config: Config) -> Heads:
-    count = read(config, "num_attention_heads", int)
-    # Qwen3's default is a number, the others' is what the width gives.
-    default = 128 if config.get("model_type") == "qwen3" else read(config, "hidden_size", int) // count
-    shared = read(config, "num_key_value_heads", int, count)
-    if shared < 1 or count % shared:
-        raise ConversionFailed(f"config.json: {count} heads cannot share {shared} keys evenly")
-    return Heads(count, read(config, "head_dim", int, default), shared)
-
-
-def _bias(g: Graph, config: Config, ids: Value, mask: Value, window: int | None) -> Value:
-    bias = padding_bias(g, mask)
-    if config.get("is_causal", True):
-        bias = causal_bias(g, ids, bias)
-    elif window:
-        raise ConversionFailed(
-            f"config.json: is_causal is false and sliding_window is {window}: implementations differ in what that "
-            f"means; set `max_tokens` in models.yaml to {window} or less"
-        )
-    # transformers masks keys `window` or more behind the query (masking_utils.py: kv_idx > q_idx - sliding_window).
-    return window_bias(g, ids, bias, window - 1) if window else bias
-
-
-def _layer(g: Graph, config: Config, name: str, x: Value, bias: Value, turn: Rotary, heads: Heads) -> Value:
-    op, width, inner = g.op, read(config, "hidden_size", int), read(config, "intermediate_size", int)
-    shared = heads.key_value or heads.count
-    normed = rms_norm(g, x, f"{name}.input_layernorm", width, _epsilon(config))
-    query = _project(g, config, f"{name}.self_attn.q", normed, heads.count, heads.size)
-    key = _project(g, config, f"{name}.self_attn.k", normed, shared, heads.size)
-    value = _project(g, config, f"{name}.self_attn.v", normed, shared, heads.size)
-    mixed = attend(g, rotate(g, query, turn, heads.size), rotate(g, key, turn, heads.size), value, [bias], heads)
-    output_bias = _has(config, "attention_bias")
-    x = op.Add(x, linear(g, mixed, f"{name}.self_attn.o_proj", heads.count * heads.size, width, bias=output_bias))
-    normed = rms_norm(g, x, f"{name}.post_attention_layernorm", width, _epsilon(config))
-    act, biased = activation(read(config, "hidden_act", str, "silu")), _has(config, "mlp_bias")
-    gate = act(g, linear(g, normed, f"{name}.mlp.gate_proj", width, inner, bias=biased))
-    grown = op.Mul(gate, linear(g, normed, f"{name}.mlp.up_proj", width, inner, bias=biased))
-    return op.Add(x, linear(g, grown, f"{name}.mlp.down_proj", inner, width, bias=biased))
-
-
-def _project(g: Graph, config: Config, name: str, x: Value, count: int, size: int) -> Value:
-    """One projection in heads [B, count, S, size]; Qwen3 normalises each head of queries and keys."""
-    biased = config.get("model_type") == "qwen2" or _has(config, "attention_bias")
-    projected = linear(g, x, f"{name}_proj", read(config, "hidden_size", int), count * size, bias=biased)
-    split = split_heads(g, projected, count, size)
-    normed = config.get("model_type") == "qwen3" and not name.endswith(".v")
-    return rms_norm(g, split, f"{name}_norm", size, _epsilon(config)) if normed else split
-
-
-def _has(config: Config, key: str) -> bool:
-    return bool(config.get(key, False))
-
-
-def _epsilon(config: Config) -> float:
-    return read(config, "rms_norm_eps", float, 1e-6)
 
 
 FAMILY = Family(

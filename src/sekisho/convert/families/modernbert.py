@@ -11,14 +11,13 @@ from sekisho.convert.attention import (
     Rotary,
     attend,
     inverse_frequencies,
-    padding_bias,
     rotary,
     rotate,
     split_heads,
-    window_bias,
 )
 from sekisho.convert.blocks import Graph, Value, activation, layer_norm, linear, pool
 from sekisho.convert.family import Body, Config, Family, labels, read, require
+from sekisho.convert.windows import Blocks, attend_near, cut, join, longest, shaped
 from sekisho.errors import ConversionFailed
 
 
@@ -31,22 +30,26 @@ def build(g: Graph, config: Config, _kind: Kind) -> Body:
     """The encoder."""
     for key in ("attention_bias", "mlp_bias", "norm_bias"):
         require(config, key, False)
+    require(config, "rope_scaling", None)
     ids, mask = g.input("input_ids"), g.input("attention_mask")
     width = read(config, "hidden_size", int)
     heads = Heads.of(width, read(config, "num_attention_heads", int))
-    everywhere = padding_bias(g, mask)
-    near = window_bias(g, ids, everywhere, read(config, "local_attention", int, 128) // 2)
+    radius = read(config, "local_attention", int, 128) // 2
+    blocks, last = cut(g, ids, mask, radius), longest(g.max_tokens, radius)
     turns = {
-        kind: rotary(g, f"rotary.{kind}", ids, inverse_frequencies(heads.size, theta(config, kind)), g.max_tokens)
+        kind: rotary(g, f"rotary.{kind}", blocks.ids, inverse_frequencies(heads.size, theta(config, kind)), last)
         for kind in ("full_attention", "sliding_attention")
     }
-    x = g.op.Gather(g.weight("embeddings.tok_embeddings.weight", read(config, "vocab_size", int), width), ids)
+    x = g.op.Gather(g.weight("embeddings.tok_embeddings.weight", read(config, "vocab_size", int), width), blocks.ids)
     x = layer_norm(g, x, "embeddings.norm", width, _epsilon(config), bias=False)
     for layer, kind in enumerate(layer_kinds(config)):
-        bias = everywhere if kind == "full_attention" else near
-        x = _layer(g, config, f"layers.{layer}", x, bias, turns[kind], heads, first=layer == 0)
+        name, limited = f"layers.{layer}", kind == "sliding_attention"
+        # The first layer's attention follows the embedding's norm directly.
+        normed = layer_norm(g, x, f"{name}.attn_norm", width, _epsilon(config), bias=False) if layer else x
+        x = g.op.Add(x, _attention(g, f"{name}.attn", normed, blocks, turns[kind], heads, limited=limited))
+        x = g.op.Add(x, _grown(g, config, f"{name}.mlp", x, f"{name}.mlp_norm"))
     return Body(
-        layer_norm(g, x, "final_norm", width, _epsilon(config), bias=False),
+        layer_norm(g, join(g, x, blocks), "final_norm", width, _epsilon(config), bias=False),
         mask,
         ("input_ids", "attention_mask"),
         width,
@@ -79,6 +82,7 @@ def theta(config: Config, kind: str) -> float:
     """transformers 5 writes `rope_parameters` by kind of layer; before, each kind had a key of its own."""
     grouped = config.get("rope_parameters")
     if isinstance(grouped, dict) and isinstance(grouped.get(kind), dict):
+        require(grouped[kind], "rope_type", "default")
         return read(grouped[kind], "rope_theta", float)
     if kind == "full_attention":
         return read(config, "global_rope_theta", float, 160_000.0)
@@ -87,24 +91,30 @@ def theta(config: Config, kind: str) -> float:
     return read(config, "local_rope_theta", float, 10_000.0)
 
 
-def _layer(
-    g: Graph, config: Config, name: str, x: Value, bias: Value, turn: Rotary, heads: Heads, *, first: bool
-) -> Value:
-    """The first layer's attention follows the embedding's norm directly."""
-    op, width, inner = g.op, heads.count * heads.size, read(config, "intermediate_size", int)
-    normed = x if first else layer_norm(g, x, f"{name}.attn_norm", width, _epsilon(config), bias=False)
-    packed = linear(g, normed, f"{name}.attn.Wqkv", width, 3 * width, bias=False)
-    query, key, value = (
-        split_heads(g, part, heads.count, heads.size) for part in op.Split(packed, num_outputs=3, axis=-1, _outputs=3)
-    )
-    mixed = attend(g, rotate(g, query, turn, heads.size), rotate(g, key, turn, heads.size), value, [bias], heads)
-    x = op.Add(x, linear(g, mixed, f"{name}.attn.Wo", width, width, bias=False))
-    normed = layer_norm(g, x, f"{name}.mlp_norm", width, _epsilon(config), bias=False)
+def _attention(g: Graph, name: str, x: Value, blocks: Blocks, turn: Rotary, heads: Heads, *, limited: bool) -> Value:
+    """limited: to the window."""
+    width = heads.count * heads.size
+    packed = linear(g, x, f"{name}.Wqkv", width, 3 * width, bias=False)
+    query, key, value = g.op.Split(packed, num_outputs=3, axis=-1, _outputs=3)
+    if limited:
+        mixed = attend_near(g, query, key, value, blocks, turn, heads)
+    else:
+        query, key, value = (split_heads(g, part, heads.count, heads.size) for part in (query, key, value))
+        seen = ("rows", heads.count, "whole", heads.size)
+        query, key = (shaped(rotate(g, part, turn, heads.size), *seen) for part in (query, key))
+        mixed = attend(g, query, key, value, [blocks.padding], heads)
+    return linear(g, mixed, f"{name}.Wo", width, width, bias=False)
+
+
+def _grown(g: Graph, config: Config, name: str, x: Value, norm: str) -> Value:
+    """The gated layer that is wider inside, after its norm."""
+    op, width, inner = g.op, read(config, "hidden_size", int), read(config, "intermediate_size", int)
+    normed = layer_norm(g, x, norm, width, _epsilon(config), bias=False)
     grown, gate = op.Split(
-        linear(g, normed, f"{name}.mlp.Wi", width, 2 * inner, bias=False), num_outputs=2, axis=-1, _outputs=2
+        linear(g, normed, f"{name}.Wi", width, 2 * inner, bias=False), num_outputs=2, axis=-1, _outputs=2
     )
     grown = op.Mul(activation(read(config, "hidden_activation", str, "gelu"))(g, grown), gate)
-    return op.Add(x, linear(g, grown, f"{name}.mlp.Wo", inner, width, bias=False))
+    return linear(g, grown, f"{name}.Wo", inner, width, bias=False)
 
 
 def _epsilon(config: Config) -> float:

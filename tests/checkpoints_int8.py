@@ -1,0 +1,43 @@
+"""Tiny checkpoints as int8 needs them: wide enough for groups of channels, and one that int8 cannot hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from tests.checkpoints_encoders import tiny_encoder, write_tiny_encoder
+
+#: Two groups of 64 channels, and three inside.
+_WIDE = {
+    "hidden_size": 128, "dim": 128, "intermediate_size": 192, "hidden_dim": 192, "num_attention_heads": 4, "n_heads": 4,
+    "head_dim": 32, "num_key_value_heads": 2,
+}  # fmt: skip
+#: One in each group of 64.
+_OUTLIERS = [5, 70]
+_LOUDER = np.float32(512)
+
+
+def widened(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The same architecture with products of whole groups."""
+    return {key: _WIDE.get(key, value) for key, value in config.items()}
+
+
+def write_outliers(directory: Path) -> Path:
+    """A ModernBERT in whose feed-forward layers one channel of 64 is 512 times as loud as the others.
+
+    The weights that read it are as much smaller, so nothing changes in floating point: both factors are powers of two.
+    A scale for 64 channels of a token leaves the other 63 less than half a step.
+    """
+    spec = tiny_encoder("modernbert-mean")
+    write_tiny_encoder(replace(spec, config=widened(spec.config)), directory)
+    weights = load_file(directory / "model.safetensors")
+    for name in [name for name in weights if name.endswith("mlp_norm.weight")]:
+        weights[name][_OUTLIERS] *= _LOUDER
+        weights[name.replace("mlp_norm", "mlp.Wi")][:, _OUTLIERS] /= _LOUDER
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    return directory
