@@ -11,14 +11,19 @@ SekishoError                     status  code
 ├── BodyTooLarge                    413  request_too_large
 ├── UnsupportedMediaType            415  unsupported_media_type
 ├── Overloaded                      429  overloaded
+│   └── UpstreamLimited             429  upstream_limited
 ├── ClientGone                      499  client_gone        (logged, never sent: nobody is there)
 ├── InternalError                   500  internal_error
 │   ├── ArtifactRefused             500  artifact_refused   (a digest did not match)
 │   └── ConversionFailed            500  conversion_failed
+├── UpstreamFailed                  502  upstream_failed
+│   ├── UpstreamRefused             502  upstream_refused
+│   └── UpstreamTimeout             504  upstream_timeout
 ├── NotReady                        503  not_ready
 │   ├── ModelUnpinned               503  model_unpinned
 │   ├── SourceUnreachable           503  source_unreachable
-│   └── StorageFull                 503  storage_full
+│   ├── StorageFull                 503  storage_full
+│   └── UpstreamUnavailable         503  upstream_unavailable
 └── OutOfMemory                     507  out_of_memory
 RegistryInvalid                     (start only: models.yaml or models.lock is wrong)
 
@@ -127,6 +132,12 @@ class Overloaded(SekishoError):
     retry_after_seconds = 1
 
 
+class UpstreamLimited(Overloaded):
+    """The service that runs the model takes no more calls for the moment."""
+
+    code = "upstream_limited"
+
+
 class ClientGone(SekishoError):
     """The client hung up before its answer was ready."""
 
@@ -151,6 +162,27 @@ class ConversionFailed(InternalError):
     """A checkpoint that the converter cannot turn into a graph."""
 
     code = "conversion_failed"
+
+
+class UpstreamFailed(SekishoError):
+    """The service that runs the model failed, broke the connection or gave no answer that can be read."""
+
+    status = 502
+    code = "upstream_failed"
+
+
+class UpstreamRefused(UpstreamFailed):
+    """The service that runs the model does not let this server in, or lacks what the registry names."""
+
+    code = "upstream_refused"
+    permanent = True
+
+
+class UpstreamTimeout(UpstreamFailed):
+    """The service that runs the model gave no whole answer in time."""
+
+    status = 504
+    code = "upstream_timeout"
 
 
 class NotReady(SekishoError):
@@ -186,6 +218,12 @@ class StorageFull(NotReady):
 
     code = "storage_full"
     retry_after_seconds = 60
+
+
+class UpstreamUnavailable(NotReady):
+    """The service that runs the model failed again and again and is left alone, or is not ready itself."""
+
+    code = "upstream_unavailable"
 
 
 class OutOfMemory(SekishoError):

@@ -30,6 +30,15 @@ LOADED = Gauge("sekisho_model_loaded", "1 while the model is in memory", ("model
 LOADS = Counter("sekisho_loads_total", "Attempts to load a model", ("model", "outcome"))
 LOAD_SECONDS = Gauge("sekisho_load_seconds", "How long the last load took", ("model",))
 LANE_FAILURES = Counter("sekisho_lane_failures_total", "Batches that raised", ("model",))
+UPSTREAM_CALLS = Counter(
+    "sekisho_upstream_calls_total", "Attempts at calls to another service", ("model", "replica", "outcome")
+)
+UPSTREAM_SECONDS = Histogram(
+    "sekisho_upstream_seconds", "Time of one attempt at a call to another service", ("model",), buckets=_SECONDS
+)
+UPSTREAM_OPEN = Gauge(
+    "sekisho_upstream_open", "1 while a replica that failed repeatedly is left alone", ("model", "replica")
+)
 
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:
