@@ -62,7 +62,7 @@ def test_the_query_is_kept_and_the_document_cut_at_the_asked_end() -> None:
     assert end.truncated
     assert start.truncated
     with pytest.raises(InputTooLong, match=r"^documents\[0\] and the query are [\d,]+ tokens long"):
-        own.encode([Passage(query, pair=document)], "none")
+        own.encode([Passage(query, pair=document, field="documents")], "none")
 
 
 def test_single_texts_and_pairs_share_a_request() -> None:

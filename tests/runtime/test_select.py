@@ -6,14 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from sekisho.contract import Precision
+from sekisho.contract import Contract, Numbers, Precision
 from sekisho.errors import InternalError
 from sekisho.runtime.machine import Machine
-from sekisho.runtime.select import choose, plan_lanes
+from sekisho.runtime.select import Choice, choose, plan_lanes
 from sekisho.settings import EngineName
 
-BF16 = Machine(2, "x86_64", "new", frozenset({"FP32", "BF16", "INT8"}), "1.23", "2025.4")
+BF16 = Machine(2, "x86_64", "new", frozenset({"FP32", "BF16", "INT8"}), "1.23", "2025.4", frozenset({"avx512_vnni"}))
 OLD = replace(BF16, processor="old", formats=frozenset({"FP32", "INT8"}))
+NO_VNNI = replace(OLD, processor="older", flags=frozenset({"avx2"}))
+FP16 = replace(BF16, processor="fp16", formats=frozenset({"FP32", "BF16", "FP16", "INT8"}))
 BARE = replace(BF16, processor="bare", formats=frozenset(), openvino=None)
 
 
@@ -37,6 +39,19 @@ BARE = replace(BF16, processor="bare", formats=frozenset(), openvino=None)
         (BARE, "auto", "auto", ("onnxruntime", "fp32"), "OpenVINO is not installed"),
         (BARE, "auto", "bf16", ("onnxruntime", "fp32"), "OpenVINO is not installed"),
         (BARE, "onnxruntime", "auto", ("onnxruntime", "fp32"), "SEKISHO_ENGINE asks for ONNX Runtime"),
+        (FP16, "auto", "fp16", ("openvino", "fp16"), "models.yaml asks for fp16"),
+        (FP16, "openvino", "fp16", ("openvino", "fp16"), "models.yaml asks for fp16"),
+        (FP16, "onnxruntime", "fp16", ("onnxruntime", "fp32"), "SEKISHO_ENGINE asks for ONNX Runtime"),
+        (FP16, "auto", "auto", ("openvino", "bf16"), "the CPU computes in bfloat16"),
+        (BF16, "auto", "fp16", ("openvino", "bf16"), "the CPU computes in bfloat16"),
+        (OLD, "auto", "fp16", ("onnxruntime", "fp32"), "no bfloat16 arithmetic"),
+        (BARE, "auto", "fp16", ("onnxruntime", "fp32"), "OpenVINO is not installed"),
+        (BF16, "auto", "int8", ("openvino", "int8"), "their scales found for each token"),
+        (OLD, "auto", "int8", ("openvino", "int8"), "their scales found for each token"),
+        (NO_VNNI, "auto", "int8", ("openvino", "int8"), "no int8 products (VNNI)"),
+        (OLD, "openvino", "int8", ("openvino", "int8"), "their scales found for each token"),
+        (BF16, "onnxruntime", "int8", ("onnxruntime", "fp32"), "SEKISHO_ENGINE asks for ONNX Runtime, on which int8"),
+        (BARE, "auto", "int8", ("onnxruntime", "fp32"), "OpenVINO is not installed, on which int8 runs"),
     ],
 )
 def test_the_table_of_choices(
@@ -48,7 +63,49 @@ def test_the_table_of_choices(
     assert (choice.lanes, choice.threads) == (2, 1)
 
 
-@pytest.mark.parametrize("precision", ["auto", "fp32", "bf16"])
+def contract(numbers: Numbers, graph: str | None, *, only: bool = False) -> Contract:
+    """What a prepared model computes with, and which ready-made file it came from."""
+    return Contract(
+        "embedding", "bert", ("input_ids",), ("embedding",), 8, 8, 0, 9, "mean", True, 1, numbers=numbers, graph=graph,
+        engine="onnxruntime" if only else None,
+    )  # fmt: skip
+
+
+OWN, STATIC = contract("int8", None), contract("int8", "model_qint8.onnx")
+DYNAMIC = contract("dynamic_int8", "model_quantized.onnx", only=True)
+OPERATORS = contract("float", "model_O4.onnx", only=True)
+
+
+@pytest.mark.parametrize(
+    ("machine", "engine", "precision", "made", "expected", "why"),
+    [
+        (BF16, "auto", "int8", OWN, ("openvino", "int8", "bf16"), "by itself; bf16 elsewhere"),
+        (OLD, "auto", "int8", OWN, ("openvino", "int8", "fp32"), "by itself; fp32 elsewhere"),
+        (BARE, "auto", "int8", OWN, ("onnxruntime", "fp32", "fp32"), "computed with in fp32"),
+        (BF16, "onnxruntime", "int8", OWN, ("onnxruntime", "fp32", "fp32"), "computed with in fp32"),
+        (BF16, "auto", "int8", STATIC, ("openvino", "int8", "bf16"), "model_qint8.onnx is int8; elsewhere: the CPU"),
+        (BF16, "auto", "fp32", STATIC, ("onnxruntime", "int8", "fp32"), "int8; elsewhere: models.yaml asks"),
+        (OLD, "auto", "int8", STATIC, ("onnxruntime", "int8", "fp32"), "model_qint8.onnx is int8; elsewhere: the CPU"),
+        (BARE, "auto", "auto", STATIC, ("onnxruntime", "int8", "fp32"), "OpenVINO is not installed"),
+        (BF16, "openvino", "int8", DYNAMIC, ("onnxruntime", "int8", "fp32"), "in each batch"),
+        (BF16, "openvino", "auto", OPERATORS, ("onnxruntime", "fp32", "fp32"), "only ONNX Runtime knows"),
+        (BF16, "auto", "auto", contract("float", "model.onnx"), ("openvino", "bf16", "bf16"), "the CPU computes in"),
+    ],
+)  # fmt: skip
+def test_what_a_graph_holds_decides_too(
+    machine: Machine, engine: EngineName, precision: Precision, made: Contract, expected: tuple[str, str, str], why: str
+) -> None:
+    choice = choose(machine, engine, precision, None, made)
+    assert (choice.engine, choice.precision, choice.floats) == expected
+    assert why in choice.reason
+
+
+def test_only_int8_has_a_rest() -> None:
+    assert Choice("openvino", "bf16", 1, 1, "", "fp32").floats == "bf16"
+    assert Choice("openvino", "int8", 1, 1, "", "bf16").floats == "bf16"
+
+
+@pytest.mark.parametrize("precision", ["auto", "fp32", "bf16", "fp16", "int8"])
 def test_an_engine_that_is_not_installed_says_how_to_install_it(precision: Precision) -> None:
     with pytest.raises(InternalError, match=r"pip install 'sekisho\[openvino\]'"):
         choose(BARE, "openvino", precision)

@@ -19,7 +19,7 @@ from sekisho.runtime.tokenizer import TextTokenizer
 from tests.goldens_io import GOLDENS
 
 FOLDER = GOLDENS / "tokenizers"
-MECAB = ("wordpiece", "wordpiece-lower", "character", "mecab-spm")
+MECAB = ("wordpiece", "wordpiece-lower", "character", "mecab-spm", "line")
 SENTENCEPIECE = ("mluke-unigram", "mluke-bpe")
 FAST = ("fast-bert", "fast-roberta")
 UNLIMITED = 10**6

@@ -26,10 +26,13 @@ def load_model(directory: Path, contract: Contract, choice: Choice) -> LocalMode
 
 def _session(directory: Path, contract: Contract, choice: Choice) -> Session:
     outputs = contract.outputs
+    weights_alone = contract.numbers == "int8" and contract.graph is None  # what convert/int8.py makes
     if choice.engine == "openvino":
         from sekisho.runtime.openvino import OpenVinoSession  # an extra
 
-        return OpenVinoSession(directory, outputs, choice.lanes, choice.threads, choice.precision)
+        return OpenVinoSession(
+            directory, outputs, choice.lanes, choice.threads, choice.floats, round_tokens=weights_alone
+        )
     from sekisho.runtime.onnx import OnnxRuntimeSession
 
-    return OnnxRuntimeSession(directory, outputs, choice.lanes, choice.threads)
+    return OnnxRuntimeSession(directory, outputs, choice.lanes, choice.threads, unpack=weights_alone)

@@ -8,7 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sekisho.contract import Contract, Passage, Rows, Tokens, Truncation
+from sekisho.contract import POOLING_MASK, Contract, Passage, Rows, Tokens, Truncation
+from sekisho.runtime.spelling import Piece
 from sekisho.runtime.tokenizer import TextTokenizer
 
 Inputs = dict[str, NDArray[np.int32]]
@@ -19,8 +20,8 @@ class Session(Protocol):
 
     lanes: int
 
-    def run(self, lane: int, inputs: Inputs) -> list[Rows]:
-        """Outputs in the contract's order; the caller owns them."""
+    def run(self, lane: int, inputs: Inputs, outputs: Sequence[str] | None = None) -> list[Rows]:
+        """The outputs named, in that order; None: all, in the contract's order. The caller owns them."""
         ...
 
     def close(self) -> None: ...
@@ -34,7 +35,11 @@ class Model(Protocol):
 
     def encode(self, passages: Sequence[Passage], truncation: Truncation) -> list[Tokens]: ...
 
-    def run(self, lane: int, batch: Sequence[Tokens]) -> list[Rows]: ...
+    def run(self, lane: int, batch: Sequence[Tokens], heads: Sequence[str] = ()) -> list[Rows]: ...
+
+    def spell(self, passage: Passage, *, special: bool) -> list[Piece]: ...
+
+    def decode(self, ids: Sequence[int], *, skip_special: bool) -> str: ...
 
     def close(self) -> None: ...
 
@@ -47,21 +52,42 @@ class LocalModel:
         self.lanes = session.lanes
         self._tokenizer = tokenizer
         self._session = session
+        self._outputs = [name for name in contract.outputs if name not in contract.heads]
 
     def encode(self, passages: Sequence[Passage], truncation: Truncation) -> list[Tokens]:
         """Raises InputTooLong where truncation is `none`, InvalidRequest for ids outside the vocabulary."""
         return self._tokenizer.encode(passages, truncation)
 
-    def run(self, lane: int, batch: Sequence[Tokens]) -> list[Rows]:
-        """Tokens of any lengths → float32 outputs [rows, width] in the contract's order."""
-        return self._session.run(lane, pad(batch, self.contract.pad_id, self.contract.inputs))
+    def run(self, lane: int, batch: Sequence[Tokens], heads: Sequence[str] = ()) -> list[Rows]:
+        """Tokens of any lengths → float32 outputs [rows, width] in the contract's order.
+
+        After them `heads`, of the contract's, in the order asked: float32 [rows, longest, …], zero where a row ends.
+        """
+        inputs = pad(batch, self.contract.pad_id, self.contract.inputs)
+        if not heads:
+            return self._session.run(lane, inputs, self._outputs)
+        outputs = self._session.run(lane, inputs, [*self._outputs, *heads])
+        for name, output in zip(heads, outputs[len(self._outputs) :], strict=True):
+            if name == "sparse":
+                # As FlagEmbedding's BGEM3 does: what frames every text, or stands for what is not known, says nothing.
+                output[np.isin(inputs["input_ids"], self._tokenizer.wordless)] = 0
+        return outputs
+
+    def spell(self, passage: Passage, *, special: bool) -> list[Piece]:
+        """The tokens of one whole text. Raises InvalidRequest for texts with lone surrogates."""
+        return self._tokenizer.spell(passage, special=special)
+
+    def decode(self, ids: Sequence[int], *, skip_special: bool) -> str:
+        """Raises InvalidRequest for ids outside the vocabulary."""
+        return self._tokenizer.decode(ids, skip_special=skip_special)
 
     def close(self) -> None:
         self._session.close()
 
 
 def pad(batch: Sequence[Tokens], pad_id: int, names: Collection[str] = ()) -> Inputs:
-    """Tokens → `input_ids`, `attention_mask` and, where `names` has them, `token_type_ids`: int32 [rows, longest].
+    """Tokens → `input_ids`, `attention_mask` and, where `names` has them, `token_type_ids` and `pooling_mask`: int32
+    [rows, longest].
 
     What types the tokenizer gives are dropped for a graph that takes none, as models of one type do.
     """
@@ -78,4 +104,8 @@ def pad(batch: Sequence[Tokens], pad_id: int, names: Collection[str] = ()) -> In
         for row, tokens in enumerate(batch):
             if tokens.type_ids is not None:
                 types[row, : len(tokens)] = tokens.type_ids
+    if POOLING_MASK in names:
+        counted = inputs[POOLING_MASK] = mask.copy()
+        for row, tokens in enumerate(batch):
+            counted[row, : tokens.prompt] = 0
     return inputs

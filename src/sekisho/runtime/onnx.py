@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnxruntime
@@ -13,7 +14,13 @@ from sekisho.runtime.model import Inputs
 class OnnxRuntimeSession:
     """One session shared by all lanes: its `run` may be called from many threads at once."""
 
-    def __init__(self, directory: Path, outputs: tuple[str, ...], lanes: int, threads: int) -> None:
+    def __init__(
+        self, directory: Path, outputs: tuple[str, ...], lanes: int, threads: int, *, unpack: bool = False
+    ) -> None:
+        """unpack: int8 weights become float once, when the graph is loaded, for graphs that are int8 in them alone.
+
+        Where a graph also rounds what it multiplies them with, that would take its int8 kernels away.
+        """
         options = onnxruntime.SessionOptions()
         # With one thread a run stays on its caller's thread, so lanes never compete for a pool.
         options.intra_op_num_threads = threads
@@ -24,14 +31,16 @@ class OnnxRuntimeSession:
         options.enable_cpu_mem_arena = False
         options.enable_mem_pattern = False
         options.log_severity_level = 3
+        options.add_session_config_entry("session.disable_quant_qdq", "1" if unpack else "0")
         self.lanes = lanes
         self._outputs = list(outputs)
         self._session = onnxruntime.InferenceSession(
             str(directory / GRAPH_FILE), options, providers=["CPUExecutionProvider"]
         )
 
-    def run(self, lane: int, inputs: Inputs) -> list[Rows]:
-        rows: list[Rows] = self._session.run(self._outputs, inputs)
+    def run(self, lane: int, inputs: Inputs, outputs: Sequence[str] | None = None) -> list[Rows]:
+        """What no output asked for needs is not computed."""
+        rows: list[Rows] = self._session.run(self._outputs if outputs is None else outputs, inputs)
         return rows
 
     def close(self) -> None:

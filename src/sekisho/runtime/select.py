@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from sekisho.contract import Precision
+from sekisho.contract import Contract, Precision
 from sekisho.errors import InternalError
 from sekisho.runtime.machine import Machine
 from sekisho.settings import EngineName
@@ -13,24 +13,45 @@ from sekisho.settings import EngineName
 #: Up to here one run a core gives the most texts a second; beyond, a single text would wait for one slow core.
 _MOST_LANES_OF_ONE_THREAD = 4
 _THREADS_PER_LANE = 4
+#: Instruction sets in which OpenVINO multiplies int8.
+_INT8_FLAGS = {"avx512_vnni", "avx_vnni"}
+
+Floats = Literal["fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """lanes: batches run at once; threads: how many each of them uses."""
+    """lanes: batches run at once; threads: how many each of them uses.
+
+    rest: what an int8 graph computes in where it is not int8.
+    """
 
     engine: Literal["onnxruntime", "openvino"]
-    precision: Literal["fp32", "bf16"]
+    precision: Literal["fp32", "bf16", "fp16", "int8"]
     lanes: int
     threads: int
     reason: str
+    rest: Floats = "fp32"
+
+    @property
+    def floats(self) -> Floats:
+        """The format of whatever is not int8."""
+        return self.rest if self.precision == "int8" else self.precision
 
 
-def choose(machine: Machine, engine: EngineName, precision: Precision, threads: int | None = None) -> Choice:
+def choose(
+    machine: Machine,
+    engine: EngineName,
+    precision: Precision,
+    threads: int | None = None,
+    contract: Contract | None = None,
+) -> Choice:
     """The best this CPU does at fp32's quality, within what was asked for.
 
     Measured (docs/performance.md): bfloat16 through OpenVINO is about twice as fast as any fp32 at a mean cosine above
     0.9999; at fp32 the two engines are level, and ONNX Runtime starts faster and is always there.
+
+    contract: of the prepared model; None: it is not prepared yet, and taken for one that is made from its weights.
 
     Raises InternalError where an engine is asked for that is not installed.
     """
@@ -38,6 +59,24 @@ def choose(machine: Machine, engine: EngineName, precision: Precision, threads: 
         raise InternalError("SEKISHO_ENGINE is openvino, which is not installed: `pip install 'sekisho[openvino]'`")
     cores = threads or machine.cores
     lanes, each = plan_lanes(cores)
+    if contract is not None and contract.engine is not None:
+        numbers: Literal["fp32", "int8"] = "fp32" if contract.numbers == "float" else "int8"
+        return Choice(contract.engine, numbers, lanes, each, _why_only(contract))
+    if contract is not None and contract.graph is not None and contract.numbers == "int8":
+        floats = _floats(machine, engine, "auto" if precision == "int8" else precision, lanes, each)
+        reason = f"{contract.graph} is int8; elsewhere: {floats.reason}"
+        return replace(floats, precision="int8", rest=floats.floats, reason=reason)
+    if _is_int8(precision, contract):
+        if engine != "onnxruntime" and machine.openvino is not None:
+            rest: Floats = "bf16" if "BF16" in machine.formats else "fp32"
+            return Choice("openvino", "int8", lanes, each, _why_int8(machine, rest), rest)
+        return Choice("onnxruntime", "fp32", lanes, each, _why_unpacked(machine))
+    return _floats(machine, engine, precision, lanes, each)
+
+
+def _floats(machine: Machine, engine: EngineName, precision: Precision, lanes: int, each: int) -> Choice:
+    if precision == "fp16" and engine != "onnxruntime" and machine.openvino is not None and "FP16" in machine.formats:
+        return Choice("openvino", "fp16", lanes, each, "models.yaml asks for fp16, in which the CPU computes")
     bf16 = machine.openvino is not None and "BF16" in machine.formats
     if precision != "fp32" and engine != "onnxruntime" and bf16:
         return Choice(
@@ -53,6 +92,28 @@ def plan_lanes(cores: int) -> tuple[int, int]:
     if cores <= _MOST_LANES_OF_ONE_THREAD:
         return cores, 1
     return max(1, cores // _THREADS_PER_LANE), _THREADS_PER_LANE
+
+
+def _is_int8(precision: Precision, contract: Contract | None) -> bool:
+    """Whether the graph is int8 of our own making, or would be."""
+    return precision == "int8" if contract is None else contract.numbers == "int8"
+
+
+def _why_int8(machine: Machine, rest: Floats) -> str:
+    if machine.flags & _INT8_FLAGS:
+        return f"int8 products, their scales found for each token by itself; {rest} elsewhere"
+    return "int8 weights, computed in float: the CPU has no int8 products (VNNI)"
+
+
+def _why_unpacked(machine: Machine) -> str:
+    why = "OpenVINO is not installed" if machine.openvino is None else "SEKISHO_ENGINE asks for ONNX Runtime"
+    return f"{why}, on which int8 runs: its rounded weights are computed with in fp32"
+
+
+def _why_only(contract: Contract) -> str:
+    if contract.numbers == "dynamic_int8":
+        return f"{contract.graph} finds its int8 scales in each batch: it was made for ONNX Runtime"
+    return f"{contract.graph} has operators that only ONNX Runtime knows"
 
 
 def _why_fp32(machine: Machine, engine: EngineName, precision: Precision) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from sekisho.runtime.clip import AwayFromCut, Rule, before_space, no_piece_acros
 from sekisho.runtime.framing import frames_of
 from sekisho.runtime.mecab import Mecab
 from sekisho.runtime.normalization import missing
+from sekisho.runtime.spelling import Piece, joined
 
 _SPACE = "▁"
 _FAIRSEQ = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3}
@@ -51,10 +52,12 @@ class SubwordTokenizer:
         self._added = _with_ids(rules.added, self._pieces.vocabulary)
         known = self._pieces.vocabulary | {content: token_id for content, (token_id, _) in self._added.items()}
         self.name = VOCABULARY_FILE if rules.pieces in {"wordpiece", "character"} else SENTENCEPIECE_FILE
-        self.ids = max(known.values(), default=-1) + 1
+        self._names = {token_id: content for content, token_id in known.items()}
+        self.ids = max(self._names, default=-1) + 1
         for content in (rules.opening, rules.closing):
             if content not in known:
                 raise ConversionFailed(f"{self.name} has no token {content!r}")
+        self.unknown = known.get(rules.unknown)
         self.single, self.pair = frames_of(rules, known[rules.opening], known[rules.closing])
         self.clip: Rule = AwayFromCut(max(limit, _MARGIN))
         if isinstance(self._pieces, SentencePieces) and self._mecab is None:
@@ -66,6 +69,20 @@ class SubwordTokenizer:
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         return [self._encode(text) for text in texts]
+
+    def pieces(self, text: str) -> list[Piece]:
+        """The text's own tokens; MeCab and NFKC keep no account of places."""
+        return [Piece(token_id, self.name_of(token_id)) for token_id in self._encode(text)]
+
+    def name_of(self, token_id: int) -> str:
+        """A token as the vocabulary writes it."""
+        return self._names.get(token_id, "")
+
+    def decode(self, ids: Sequence[int], *, skip_special: bool) -> str:
+        """The text that these tokens stand for."""
+        special = {self._added[content][0] for content in self._added if self._added[content][1].special}
+        kept = [token_id for token_id in ids if not (skip_special and token_id in special)]
+        return joined([self.name_of(token_id) for token_id in kept], self._rules.pieces)
 
     def _encode(self, text: str) -> list[int]:
         text.encode()  # half a surrogate pair is told here, as the one error it is

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
-# Parallelism inside one call would take the cores that inference runs on, for a hundredth of the work.
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+import numpy as np
 
-from tokenizers import Tokenizer
-
-from sekisho.contract import TOKENIZER_FILE, Contract, Passage, Tokens, Truncation
-from sekisho.errors import ConversionFailed, InputTooLong, InvalidRequest
-from sekisho.runtime.clip import Rule, rule_of
-from sekisho.runtime.framing import Frame, bare, read_frame, shared_lengths
+from sekisho.contract import POOLING_MASK, TOKENIZER_FILE, Contract, Passage, Tokens, Truncation
+from sekisho.errors import ConversionFailed, InvalidRequest
+from sekisho.runtime.clip import Rule
+from sekisho.runtime.fitting import Fitting
+from sekisho.runtime.framing import Frame, bare
+from sekisho.runtime.json_tokenizer import JsonTokenizer
 from sekisho.runtime.normalization import normalizer
+from sekisho.runtime.spelling import Piece
 
 #: First guess of how much text fills a model: more than prose of any language needs, so one guess is nearly always
 #: enough.
 _CHARS_PER_TOKEN = 12
 _GROWTH = 8
+#: Prompts whose length is remembered; a request's own instructions make more of them than a model has.
+_PROMPTS_COUNTED = 256
 
 #: A text's own ids, without special tokens, and whether all of the text is in them.
 _Body = tuple[list[int], bool]
@@ -31,8 +33,8 @@ _Body = tuple[list[int], bool]
 class Splitter(Protocol):
     """Text → the ids of its own tokens.
 
-    name: its file, for errors; ids: one more than its highest id; single, pair: the special tokens around one text and
-    two; clip: how much of a long text is enough.
+    name: its file, for errors; ids: one more than its highest id; unknown: what stands for what it does not know;
+    single, pair: the special tokens around one text and two; clip: how much of a long text is enough.
     """
 
     @property
@@ -40,6 +42,9 @@ class Splitter(Protocol):
 
     @property
     def ids(self) -> int: ...
+
+    @property
+    def unknown(self) -> int | None: ...
 
     @property
     def single(self) -> Frame: ...
@@ -54,9 +59,18 @@ class Splitter(Protocol):
         """Raises TypeError or UnicodeError for a text that has no UTF-8."""
         ...
 
+    def pieces(self, text: str) -> list[Piece]: ...
+
+    def name_of(self, token_id: int) -> str: ...
+
+    def decode(self, ids: Sequence[int], *, skip_special: bool) -> str: ...
+
 
 class TextTokenizer:
-    """A prepared model's tokenizer, under the model's own limits."""
+    """A prepared model's tokenizer, under the model's own limits.
+
+    wordless: ids of tokens that say nothing of a text: those around it, padding, and what stands for the unknown.
+    """
 
     def __init__(self, directory: Path, contract: Contract) -> None:
         """Raises ConversionFailed where there is no tokenizer, one with more ids than the model has rows, or one that
@@ -70,10 +84,17 @@ class TextTokenizer:
             )
         self._splitter = splitter
         self._single = splitter.single if contract.special_tokens else bare(1)
-        self._pair = splitter.pair if contract.special_tokens else bare(2)
+        pair = splitter.pair if contract.special_tokens else bare(2)
         self._normalize = normalizer(contract.normalization)
         self._limit = contract.max_tokens
+        self._prompt_apart = POOLING_MASK in contract.inputs
+        self._framed_prompt = contract.pooling != "latent"
+        self._prompt_length = lru_cache(_PROMPTS_COUNTED)(self._count_prompt)
+        self._few_prompts = lru_cache(_PROMPTS_COUNTED)(self._prompt_ids)
+        self._fitting = Fitting(self._limit, self._single, pair, splitter.name, self._remembered)
         self._vocabulary = contract.vocabulary
+        unknown = [] if splitter.unknown is None else [splitter.unknown]
+        self.wordless = np.array([*splitter.single.head, *splitter.single.tail, contract.pad_id, *unknown], np.int32)
 
     def encode(self, passages: Sequence[Passage], truncation: Truncation) -> list[Tokens]:
         """One Tokens a passage, each of at most the model's length; a text that several share is tokenised once.
@@ -86,12 +107,34 @@ class TextTokenizer:
             bodies = self._bodies(passages, truncation)
         except (TypeError, UnicodeError):  # what the libraries raise for a text that has no UTF-8
             raise _no_unicode(passages) from None
-        return [
-            self._two(index, bodies[passage.text], bodies[passage.pair], truncation)
-            if passage.pair is not None
-            else self._one(index, passage, self._own(index, passage) or bodies[passage.text], truncation)
-            for index, passage in enumerate(passages)
-        ]
+        return [self._fitted(index, passage, bodies, truncation) for index, passage in enumerate(passages)]
+
+    def spell(self, passage: Passage, *, special: bool) -> list[Piece]:
+        """The tokens of one whole text, uncut; `special`: with those that the model gets around it.
+
+        Places are in the text as the tokenizer sees it: after its prompt, and normalised where the model's texts are.
+        Raises InvalidRequest for texts with lone surrogates.
+        """
+        passage = self._normalized(passage)
+        try:
+            own = self._splitter.pieces(passage.text)
+        except (TypeError, UnicodeError):
+            raise _no_unicode([passage]) from None
+        if not special:
+            return own
+        head, tail = (
+            [Piece(token_id, self._splitter.name_of(token_id), special=True) for token_id in run]
+            for run in (self._single.head, self._single.tail)
+        )
+        return [*head, *own, *tail]
+
+    def decode(self, ids: Sequence[int], *, skip_special: bool) -> str:
+        """The text of the model's own token ids. Raises InvalidRequest for ids outside its vocabulary."""
+        foreign = next((i for i in ids if not 0 <= i < self._splitter.ids), None)
+        if foreign is not None:
+            last = self._splitter.ids - 1
+            raise InvalidRequest(f"`ids` holds {foreign}; this model's vocabulary ends at {last}", param="ids")
+        return self._splitter.decode(ids, skip_special=skip_special)
 
     def _normalized(self, passage: Passage) -> Passage:
         """The prompt stays as the model's authors wrote it."""
@@ -99,7 +142,7 @@ class TextTokenizer:
             return passage
         prompt, text = passage.text[: passage.prompt_chars], passage.text[passage.prompt_chars :]
         pair = passage.pair if passage.pair is None else self._normalize(passage.pair)
-        return Passage(prompt + self._normalize(text), passage.prompt_chars, pair=pair)
+        return replace(passage, text=prompt + self._normalize(text), pair=pair)
 
     def _bodies(self, passages: Sequence[Passage], truncation: Truncation) -> dict[str, _Body]:
         wanted: dict[str, None] = {}
@@ -108,6 +151,8 @@ class TextTokenizer:
                 wanted[passage.text] = None
             if passage.pair is not None:
                 wanted[passage.pair] = None
+            if passage.frame is not None:
+                wanted |= dict.fromkeys(passage.frame)
         size = self._limit * _CHARS_PER_TOKEN
         bodies: dict[str, _Body] = {}
         if truncation != "none":
@@ -129,39 +174,41 @@ class TextTokenizer:
             size *= _GROWTH
         return self._splitter.encode([text])[0], True
 
-    def _one(self, index: int, passage: Passage, body: _Body, truncation: Truncation) -> Tokens:
-        ids, room = body[0], self._limit - self._single.taken
-        if len(ids) <= room:
-            return self._single.around(ids)
-        if truncation == "none":
-            raise InputTooLong(
-                f"input[{index}] is {len(ids) + self._single.taken:,} tokens long and the model reads "
-                f"{self._limit:,}: shorten it, or let the server cut it (`truncate`: true)",
-                param="input",
-            )
-        if truncation == "start":
-            prompt = self._prompt_tokens(passage)[:room]
-            ids = prompt + ids[len(ids) - (room - len(prompt)) :]
-        return self._single.around(ids[:room], truncated=True)
+    def _fitted(self, index: int, passage: Passage, bodies: dict[str, _Body], truncation: Truncation) -> Tokens:
+        if passage.pair is not None:
+            query, document = bodies[passage.text][0], bodies[passage.pair][0]
+            return self._fitting.two(index, passage, query, document, truncation)
+        if passage.frame is not None:
+            opening, closing = (bodies[text][0] for text in passage.frame)
+            return self._fitting.framed(index, passage, bodies[passage.text][0], opening, closing, truncation)
+        return self._single_text(index, passage, self._own(index, passage) or bodies[passage.text], truncation)
 
-    def _two(self, index: int, first: _Body, second: _Body, truncation: Truncation) -> Tokens:
-        if self._pair is None:
-            raise ConversionFailed(f"{self._splitter.name} does not say how two texts are put together")
-        texts, room = (first[0], second[0]), self._limit - self._pair.taken
-        lengths = shared_lengths(len(texts[0]), len(texts[1]), room, odd_to_first=self._pair.odd_to_first)
-        if lengths == tuple(map(len, texts)):
-            return self._pair.around(*texts)
-        if truncation == "none":
-            raise InputTooLong(
-                f"documents[{index}] and the query are {sum(map(len, texts)) + self._pair.taken:,} tokens long and the "
-                f"model reads {self._limit:,}: shorten them, or let the server cut the document (`truncate`: true)",
-                param="documents",
-            )
-        kept = [
-            ids[:length] if truncation == "end" else ids[len(ids) - length :]
-            for ids, length in zip(texts, lengths, strict=True)
-        ]
-        return self._pair.around(*kept, truncated=True)
+    def _remembered(self, prompt: str) -> list[int]:
+        """A prompt may hold a query: long ones are not kept."""
+        few = len(prompt) <= self._limit * _CHARS_PER_TOKEN
+        return self._few_prompts(prompt) if few else self._prompt_ids(prompt)
+
+    def _prompt_ids(self, prompt: str) -> list[int]:
+        return self._long(prompt, self._limit * _CHARS_PER_TOKEN, "end")[0]
+
+    def _single_text(self, index: int, passage: Passage, body: _Body, truncation: Truncation) -> Tokens:
+        tokens = self._fitting.one(index, passage, body[0], truncation)
+        if not self._prompt_apart or not passage.prompt_chars:
+            return tokens
+        return replace(tokens, prompt=self._prompt_length(passage.text[: passage.prompt_chars]))
+
+    def _count_prompt(self, prompt: str) -> int:
+        """How many leading tokens are the prompt's, by the count of those who trained the model.
+
+        sentence-transformers counts the prompt alone with all its special tokens but the last of those behind it.
+        NV-Embed counts it without any, so that the special token before it takes the place of its last one, which is
+        the space that the text's first token swallows.
+        """
+        own = len(self._prompt_ids(prompt))
+        if not self._framed_prompt:
+            return min(own, self._limit)
+        head, tail = len(self._single.head), len(self._single.tail)
+        return head + min(own, self._limit - self._single.taken) + max(tail - 1, 0)
 
     def _own(self, index: int, passage: Passage) -> _Body | None:
         """Ids the client made with the model's own tokenizer: checked, without the special tokens around them."""
@@ -181,12 +228,6 @@ class TextTokenizer:
             ids = ids[: -len(tail)]
         return ids, True
 
-    def _prompt_tokens(self, passage: Passage) -> list[int]:
-        """The prompt's own tokens, whatever word the text after it begins with."""
-        if not passage.prompt_chars:
-            return []
-        return self._splitter.encode([passage.text[: passage.prompt_chars]])[0]
-
 
 def _splitter(directory: Path, contract: Contract) -> Splitter:
     if contract.tokenizer == "tokenizer_json":
@@ -196,49 +237,13 @@ def _splitter(directory: Path, contract: Contract) -> Splitter:
     return SubwordTokenizer(directory, contract.max_tokens)
 
 
-class JsonTokenizer:
-    """The `tokenizers` library; the truncation and padding in its file are not used."""
-
-    def __init__(self, path: Path) -> None:
-        self.name = path.name
-        self._tokenizer = load_tokenizer(path)
-        self.ids = max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
-        single = self._frame(1)
-        if single is None:
-            raise ConversionFailed(f"{path.name} does not say what goes around a text")
-        self.single, self.pair = single, self._frame(2)
-        own = self._tokenizer.normalizer
-        self.clip = rule_of(json.loads(path.read_text("utf-8")), own.normalize_str if own is not None else str)
-
-    def encode(self, texts: list[str]) -> list[list[int]]:
-        return [each.ids for each in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
-
-    def _frame(self, texts: int) -> Frame | None:
-        for probe in ("a", "1", "あ", ".", "\U0002a6a5"):  # a static vocabulary may know none of the first
-            made = self._tokenizer.encode(probe, probe if texts == 2 else None)
-            frame = read_frame(made.ids, made.type_ids, made.sequence_ids, texts)
-            if frame is not None:
-                return frame
-        return None
-
-
-def load_tokenizer(path: Path) -> Tokenizer:
-    """A tokenizer.json without the truncation and padding its author happened to save."""
-    try:
-        tokenizer: Tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises plain Exception for a file it cannot read
-        raise ConversionFailed(f"{path.name} is not a readable tokenizer: {error}") from None
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
-
-
 def _no_unicode(passages: Sequence[Passage]) -> InvalidRequest:
     broken = [
         i
         for i, passage in enumerate(passages)
         if any("\ud800" <= c <= "\udfff" for c in f"{passage.text}{passage.pair or ''}")
     ]
+    field = passages[broken[0]].field if broken else "input"
     return InvalidRequest(
-        f"input[{', '.join(map(str, broken))}] holds half of a surrogate pair, which is no character", param="input"
+        f"{field}[{', '.join(map(str, broken))}] holds half of a surrogate pair, which is no character", param=field
     )
