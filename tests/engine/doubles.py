@@ -8,6 +8,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from prometheus_client import REGISTRY
 from sekisho.contract import Contract, Passage, Rows, Tokens, Truncation
 from sekisho.engine.batching import Limits
 from sekisho.engine.scheduler import Scheduler
+from sekisho.runtime.spelling import Piece
 
 WIDTH = 6
 
@@ -33,6 +35,10 @@ CONTRACT = Contract(
     parameters=0,
 )
 
+#: Of a model that also gives each token a weight and a vector.
+WITH_HEADS = replace(CONTRACT, outputs=("embedding", "norm", "sparse", "colbert"))
+VECTOR = 2
+
 _names = itertools.count()
 
 
@@ -42,15 +48,25 @@ def row_of(ids: Sequence[int]) -> NDArray[np.float32]:
     return np.array([zlib.crc32(data, seed) for seed in range(WIDTH)], np.float32)
 
 
+def weights_of(ids: Sequence[int]) -> NDArray[np.float32]:
+    """The weight that `FakeModel` gives to each token."""
+    return np.array(ids, np.float32) + 1
+
+
+def vectors_of(ids: Sequence[int]) -> NDArray[np.float32]:
+    """The vector that `FakeModel` gives to each token."""
+    return np.stack([weights_of(ids) * (column + 2) for column in range(VECTOR)], axis=-1)
+
+
 class FakeModel:
-    """Records its batches. `raises`: an error to raise for a batch, or None."""
+    """Records its batches and what was asked of each. `raises`: an error to raise for a batch, or None."""
 
-    contract = CONTRACT
-
-    def __init__(self, lanes: int = 1, seconds: float = 0.0) -> None:
+    def __init__(self, lanes: int = 1, seconds: float = 0.0, contract: Contract = CONTRACT) -> None:
+        self.contract = contract
         self.lanes = lanes
         self.seconds = seconds
         self.batches: list[list[Tokens]] = []
+        self.asked: list[tuple[str, ...]] = []
         self.raises: Callable[[Sequence[Tokens]], BaseException | None] = lambda _batch: None
         self.closed = False
         self.running = 0
@@ -63,9 +79,16 @@ class FakeModel:
         limit = self.contract.max_tokens
         return [Tokens([ord(char) for char in passage.text[:limit]], len(passage.text) > limit) for passage in passages]
 
-    def run(self, lane: int, batch: Sequence[Tokens]) -> list[Rows]:
+    def spell(self, passage: Passage, *, special: bool) -> list[Piece]:
+        return [Piece(ord(char), char) for char in passage.text]
+
+    def decode(self, ids: Sequence[int], *, skip_special: bool) -> str:
+        return "".join(map(chr, ids))
+
+    def run(self, lane: int, batch: Sequence[Tokens], heads: Sequence[str] = ()) -> list[Rows]:
         with self._lock:
             self.batches.append(list(batch))
+            self.asked.append(tuple(heads))
             self.running += 1
         try:
             self._open.wait(30)
@@ -77,6 +100,7 @@ class FakeModel:
             return [
                 np.stack([row_of(tokens.ids) for tokens in batch]),
                 np.array([[len(tokens)] for tokens in batch], np.float32),
+                *(_padded([_HEADS[name](tokens.ids) for tokens in batch]) for name in heads),
             ]
         finally:
             with self._lock:
@@ -97,14 +121,30 @@ class FakeModel:
         return {tuple(tokens.ids) for batch in self.batches for tokens in batch}
 
 
+_HEADS: dict[str, Callable[[Sequence[int]], Rows]] = {"sparse": weights_of, "colbert": vectors_of}
+
+
+def _padded(parts: Sequence[Rows]) -> Rows:
+    """One array of parts of several lengths, with -1 where a part has ended."""
+    made = np.full((len(parts), max(map(len, parts)), *parts[0].shape[1:]), -1, np.float32)
+    for row, part in zip(made, parts, strict=True):
+        row[: len(part)] = part
+    return made
+
+
 class Bench:
     """A scheduler over a fake model, under a name of its own so that its metrics are its own."""
 
     def __init__(
-        self, lanes: int = 1, seconds: float = 0.0, limits: Limits | None = None, max_queue_tokens: int = 10_000_000
+        self,
+        lanes: int = 1,
+        seconds: float = 0.0,
+        limits: Limits | None = None,
+        max_queue_tokens: int = 10_000_000,
+        contract: Contract = CONTRACT,
     ) -> None:
         self.name = f"bench-{next(_names)}"
-        self.model = FakeModel(lanes, seconds)
+        self.model = FakeModel(lanes, seconds, contract)
         self.scheduler = Scheduler(self.name, self.model, limits or Limits(), max_queue_tokens)
 
     def metric(self, name: str) -> float:
@@ -120,8 +160,8 @@ class Bench:
         self.model.batches.clear()
         return plugs
 
-    async def submit(self, *texts: Tokens) -> object:
-        return await self.scheduler.run(texts)
+    async def submit(self, *texts: Tokens, heads: Sequence[str] = ()) -> object:
+        return await self.scheduler.run(texts, heads)
 
 
 async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:

@@ -14,10 +14,11 @@ import pytest
 from sekisho.contract import Inference, Passage, Tokens
 from sekisho.engine.batching import Limits
 from sekisho.engine.engine import LocalEngine
-from sekisho.engine.scheduler import Result, Scheduler
-from sekisho.errors import BodyTooLarge, InputTooLong
+from sekisho.engine.scheduler import Scheduler
+from sekisho.engine.ticket import Result
+from sekisho.errors import BodyTooLarge, InputTooLong, InvalidRequest
 from sekisho.runtime.model import LocalModel, Model
-from tests.engine.doubles import CONTRACT, FakeModel, row_of
+from tests.engine.doubles import CONTRACT, WITH_HEADS, FakeModel, row_of, vectors_of
 from tests.goldens.corpus import load_texts
 from tests.goldens_io import cosines, load_golden
 
@@ -44,6 +45,27 @@ def test_rows_norms_tokens_and_cuts_of_a_request() -> None:
             assert engine.contract is CONTRACT
             assert engine.queued_tokens == 0
             assert engine.healthy
+
+    asyncio.run(scenario())
+
+
+def test_heads_are_given_to_those_who_ask_and_refused_where_there_are_none() -> None:
+    async def scenario() -> None:
+        async with engine_over(FakeModel(contract=WITH_HEADS)) as engine:
+            passages = [Passage("abc"), Passage("x" * 600)]
+            plain = await engine.infer(passages, "end")
+            assert plain.heads == {}
+            result = await engine.infer(passages, "end", ("colbert",))
+            np.testing.assert_array_equal(result.rows, plain.rows)
+            assert [list(text.ids) for text in result.texts] == [[97, 98, 99], [120] * 512]
+            (vectors,) = result.heads.values()
+            for own, text in zip(vectors, result.texts, strict=True):
+                np.testing.assert_array_equal(own, vectors_of(text.ids))
+        model = FakeModel()
+        async with engine_over(model) as engine:
+            with pytest.raises(InvalidRequest, match="gives no sparse vectors"):
+                await engine.infer([Passage("a")], "end", ("sparse",))
+            assert not model.batches
 
     asyncio.run(scenario())
 

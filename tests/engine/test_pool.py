@@ -31,7 +31,7 @@ class FakeEngine:
         self.may_close = threading.Event()
         self.may_close.set()
 
-    async def infer(self, passages: Sequence[Passage], truncation: Truncation) -> Inference:
+    async def infer(self, passages: Sequence[Passage], truncation: Truncation, heads: Sequence[str] = ()) -> Inference:
         raise NotImplementedError
 
     def close(self) -> None:

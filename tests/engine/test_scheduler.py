@@ -14,18 +14,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sekisho.contract import Tokens
+from sekisho.contract import Contract, Tokens
 from sekisho.engine.batching import Limits
-from sekisho.engine.scheduler import Result
+from sekisho.engine.ticket import Result
 from sekisho.errors import InternalError, InvalidRequest, NotReady, OutOfMemory, Overloaded
-from tests.engine.doubles import Bench, row_of, text, until
+from tests.engine.doubles import CONTRACT, WITH_HEADS, Bench, row_of, text, until, vectors_of, weights_of
 
 
 @asynccontextmanager
 async def bench(
-    lanes: int = 1, seconds: float = 0.0, limits: Limits | None = None, max_queue_tokens: int = 10_000_000
+    lanes: int = 1,
+    seconds: float = 0.0,
+    limits: Limits | None = None,
+    max_queue_tokens: int = 10_000_000,
+    contract: Contract = CONTRACT,
 ) -> AsyncIterator[Bench]:
-    made = Bench(lanes, seconds, limits, max_queue_tokens)
+    made = Bench(lanes, seconds, limits, max_queue_tokens, contract)
     try:
         yield made
     finally:
@@ -63,6 +67,70 @@ def test_thousands_of_texts_of_random_lengths_come_back_in_their_own_places() ->
                 assert_rows(result, texts)
             assert on.metric("sekisho_tokens_total") == sum(len(t) for texts in requests for t in texts)
             assert on.metric("sekisho_padded_tokens_total") >= on.metric("sekisho_tokens_total")
+            await assert_idle(on)
+
+    asyncio.run(scenario())
+
+
+def assert_heads(result: object, texts: Sequence[Tokens], heads: Sequence[str]) -> None:
+    assert isinstance(result, Result)
+    assert list(result.heads) == list(heads)
+    for name, of in (("sparse", weights_of), ("colbert", vectors_of)):
+        for own, tokens in zip(result.heads.get(name, ()), texts, strict=name in heads):
+            np.testing.assert_array_equal(own, of(tokens.ids))
+            assert own.base is None  # a view would keep the whole batch in memory
+
+
+def test_each_request_gets_the_heads_it_asked_for_at_its_texts_own_lengths() -> None:
+    async def scenario() -> None:
+        rng = random.Random(2)
+        choices: list[tuple[str, ...]] = [(), (), ("sparse",), ("colbert",), ("colbert", "sparse")]
+        requests = [
+            ([text(100 * number + place, rng.randint(3, 60)) for place in range(rng.choice([1, 2, 7]))], heads)
+            for number in range(200)
+            for heads in [rng.choice(choices)]
+        ]
+        async with bench(lanes=2, contract=WITH_HEADS) as on:
+            results = await asyncio.gather(*(on.submit(*texts, heads=heads) for texts, heads in requests))
+            for (texts, heads), result in zip(requests, results, strict=True):
+                assert_rows(result, texts)
+                assert_heads(result, texts, heads)
+
+    asyncio.run(scenario())
+
+
+def test_a_batch_computes_only_the_heads_that_its_texts_ask_for() -> None:
+    async def scenario() -> None:
+        async with bench(contract=WITH_HEADS) as on:
+            await on.submit(text(1, 5))
+            await on.submit(text(2, 5), heads=("colbert",))
+            plugs = await on.occupy()
+            waiting = [asyncio.create_task(on.submit(text(3, 5), heads=heads)) for heads in ((), ("sparse",), ())]
+            await until(lambda: on.scheduler.queued_tokens == 15)
+            on.model.release()
+            await asyncio.gather(*plugs, *waiting)
+            assert on.model.asked == [(), ("colbert",), (), ("sparse",)]
+
+    asyncio.run(scenario())
+
+
+def test_a_text_that_fails_takes_no_heads_from_its_neighbours() -> None:
+    async def scenario() -> None:
+        bad, good = text(7, 9), text(8, 11)
+        async with bench(contract=WITH_HEADS) as on:
+            on.model.raises = lambda batch: ValueError("bad") if bad in batch else None
+            plugs = await on.occupy()
+            heads = ("sparse", "colbert")
+            tasks = [asyncio.create_task(on.submit(one, heads=heads)) for one in (bad, good)]
+            await until(lambda: on.scheduler.queued_tokens == 20)
+            on.model.release()
+            failed, result = await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*plugs)
+            assert isinstance(failed, InternalError)
+            assert_heads(result, [good], heads)
+            gone = asyncio.create_task(on.submit(text(9, 9), heads=heads))
+            gone.cancel()
+            await asyncio.gather(gone, return_exceptions=True)
             await assert_idle(on)
 
     asyncio.run(scenario())

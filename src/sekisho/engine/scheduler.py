@@ -1,98 +1,24 @@
 """The queue of one loaded model, and the lanes that empty it.
 
 A request becomes a ticket, its texts jobs. Each lane is a thread that takes a batch, runs it, writes the rows into
-their
-tickets and takes the next: between two batches nothing waits for the event loop. A lane never dies with work in hand:
-what
-raises fails its own ticket only, and a lane that ends is replaced.
+their tickets and takes the next: between two batches nothing waits for the event loop. A lane never dies with work in
+hand: what raises fails its own ticket only, and a lane that ends is replaced.
 """
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-import numpy as np
 
 from sekisho.contract import Rows, Tokens
 from sekisho.engine.batching import Limits, bulk_is_next, choose
+from sekisho.engine.ticket import Job, Result, Ticket
 from sekisho.errors import InternalError, NotReady, OutOfMemory, Overloaded, SekishoError
 from sekisho.observability import BATCHES, DROPPED, LANE_FAILURES, PADDED_TOKENS, QUEUE_TOKENS, REFUSED, TOKENS, logger
 from sekisho.runtime.model import Model
 
 log = logger(__name__)
-
-
-@dataclass(slots=True)
-class Result:
-    """outputs: as the model gives them, a row a text; queue_seconds, run_seconds: of the ticket's slowest text."""
-
-    outputs: list[Rows]
-    queue_seconds: float
-    run_seconds: float
-
-
-class Ticket:
-    """A request in the queue: where its rows are gathered until the last is there."""
-
-    __slots__ = ("_future", "_loop", "_outputs", "bulk", "gone", "left", "queued", "run_seconds", "started", "texts")
-
-    def __init__(self, texts: Sequence[Tokens], bulk: bool) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._future: asyncio.Future[Result] = self._loop.create_future()
-        self._outputs: list[Rows] | None = None
-        self.texts = texts
-        self.bulk = bulk
-        self.gone = False
-        self.left = len(texts)
-        self.queued = time.perf_counter()
-        self.started = 0.0
-        self.run_seconds = 0.0
-
-    def place(self, index: int, row: int, outputs: Sequence[Rows]) -> None:
-        """Keep row `row` of a batch's outputs as the answer to text `index`."""
-        if self._outputs is None:
-            self._outputs = [np.empty((len(self.texts), output.shape[1]), np.float32) for output in outputs]
-        for kept, output in zip(self._outputs, outputs, strict=True):
-            kept[index] = output[row]
-
-    def finish(self) -> None:
-        """On the event loop: hand the rows to the waiting request."""
-        if not self._future.done():
-            queue_seconds = max(0.0, self.started - self.queued)
-            self._future.set_result(Result(self._outputs or [], queue_seconds, self.run_seconds))
-
-    def fail(self, error: BaseException) -> None:
-        """From any thread: the request gets `error`, and what is left of it is not run."""
-        self.gone = True
-        self._loop.call_soon_threadsafe(self._set_error, error)
-
-    def _set_error(self, error: BaseException) -> None:
-        if not self._future.done():
-            self._future.set_exception(error)
-
-    def call_soon(self, tickets: list[Ticket]) -> None:
-        self._loop.call_soon_threadsafe(_finish_all, tickets)
-
-    async def wait(self) -> Result:
-        """The rows. A waiter that is cancelled takes its texts out of the queue."""
-        try:
-            return await self._future
-        except asyncio.CancelledError:
-            self.gone = True
-            raise
-
-
-@dataclass(slots=True)
-class Job:
-    """One text of a ticket."""
-
-    ticket: Ticket
-    index: int
-    tokens: Tokens
 
 
 class Scheduler:
@@ -103,6 +29,7 @@ class Scheduler:
         self._model = model
         self._limits = limits
         self._max_queue_tokens = max_queue_tokens
+        self._heads = model.contract.heads
         self._changed = threading.Condition()
         self._interactive: list[Job] = []
         self._bulk: list[Job] = []
@@ -111,12 +38,15 @@ class Scheduler:
         self._closing = False
         self._lanes = [self._start_lane(lane) for lane in range(model.lanes)]
 
-    async def run(self, texts: Sequence[Tokens]) -> Result:
-        """Queue a request and wait for its rows. Raises Overloaded before any work where the queue is full."""
+    async def run(self, texts: Sequence[Tokens], heads: Sequence[str] = ()) -> Result:
+        """Queue a request and wait for its rows, and for `heads`, of those that the model has.
+
+        Raises Overloaded before any work where the queue is full.
+        """
         if not texts:
             return Result([], 0.0, 0.0)
         tokens = sum(map(len, texts))
-        ticket = Ticket(texts, bulk=tokens > self._limits.batch_tokens)
+        ticket = Ticket(texts, tokens > self._limits.batch_tokens, heads)
         self._enqueue(ticket, tokens)
         return await ticket.wait()
 
@@ -219,13 +149,19 @@ class Scheduler:
 
     def _run(self, lane: int, batch: list[Job]) -> None:
         began = time.perf_counter()
+        heads = self._asked(batch) if self._heads else ()
         try:
-            outputs = self._model.run(lane, [job.tokens for job in batch])
+            outputs = self._model.run(lane, [job.tokens for job in batch], heads)
         except Exception as error:
             self._recover(lane, batch, error)
             return
         self._count(batch)
-        self._deliver(batch, outputs, began)
+        self._deliver(batch, outputs, heads, began)
+
+    def _asked(self, batch: list[Job]) -> tuple[str, ...]:
+        """The heads that at least one text of the batch asked for."""
+        asked = {name for job in batch for name in job.ticket.heads}
+        return tuple(name for name in self._heads if name in asked)
 
     def _recover(self, lane: int, batch: list[Job], error: Exception) -> None:
         """One text must not take its neighbours down: a batch of several that fails is run again one by one."""
@@ -237,9 +173,13 @@ class Scheduler:
         else:
             batch[0].ticket.fail(_as_answer(error))
 
-    def _deliver(self, batch: list[Job], outputs: list[Rows], began: float) -> None:
+    def _deliver(self, batch: list[Job], outputs: list[Rows], heads: Sequence[str], began: float) -> None:
         seconds = time.perf_counter() - began
         finished: list[Ticket] = []
+        if heads:
+            outputs, last = outputs[: -len(heads)], outputs[-len(heads) :]
+            for row, job in enumerate(batch):
+                job.ticket.place_heads(job.index, row, dict(zip(heads, last, strict=True)))
         with self._changed:
             for row, job in enumerate(batch):
                 ticket = job.ticket
@@ -257,11 +197,6 @@ class Scheduler:
         BATCHES.labels(self._name).inc()
         TOKENS.labels(self._name).inc(sum(lengths))
         PADDED_TOKENS.labels(self._name).inc(max(lengths) * len(lengths))
-
-
-def _finish_all(tickets: list[Ticket]) -> None:
-    for ticket in tickets:
-        ticket.finish()
 
 
 def _as_answer(error: Exception) -> SekishoError:
