@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sekisho.catalog.registry import Registry, Spec, load_registry
-from sekisho.service.selfcheck import examples_for
+from sekisho.service.published import examples_for
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/models.md"

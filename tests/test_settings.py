@@ -32,6 +32,11 @@ ENVIRONMENT = {
     "host": "::1",
     "port": "9001",
     "models": "other.yaml",
+    "embedding_model": "ruri-v3-30m",
+    "reranker_model": "bge-reranker-v2-m3",
+    "max_length": "256",
+    "model_path": "model_int8.onnx",
+    "tokenizer_path": "tokenizer",
     "home": "/elsewhere",
     "offline": "true",
     "engine": "openvino",
@@ -70,11 +75,18 @@ def test_every_field_is_an_environment_variable(monkeypatch: pytest.MonkeyPatch,
         ("PORT", "81", "port", 81, "91", 91),
         ("APP_PORT", "82", "port", 82, "91", 91),
         ("HF_HUB_OFFLINE", "1", "offline", True, "false", False),
+        ("EMBEDDING_MODEL_NAME", "BAAI/bge-m3", "embedding_model", "BAAI/bge-m3", "ruri-v3-30m", "ruri-v3-30m"),
+        ("RERANKER_MODEL_NAME", "a/b", "reranker_model", "a/b", "c", "c"),
+        ("RERANKER_MODELS_DIR", "/app/models", "home", Path("/app/models"), "/mine", Path("/mine")),
+        ("MAX_LENGTH", "256", "max_length", 256, "128", 128),
+        ("MODEL_PATH", "a.onnx", "model_path", Path("a.onnx"), "b.onnx", Path("b.onnx")),
+        ("TOKENIZER_PATH", "a", "tokenizer_path", Path("a"), "b", Path("b")),
     ],
 )
 def test_names_of_earlier_services_are_honoured_lower_in_rank(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, field: str, expected: object, own: str, owned: object
 ) -> None:
+    monkeypatch.delenv(f"SEKISHO_{field.upper()}", raising=False)
     monkeypatch.setenv(name, value)
     assert getattr(Settings(), field) == expected
     monkeypatch.setenv(f"SEKISHO_{field.upper()}", own)
@@ -143,6 +155,7 @@ def test_keys_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         ("DRAIN_SECONDS", "-1"),
         ("LOAD_RETRY_SECONDS", "inf"),
         ("BATCH_TOKENS", "15"),
+        ("MAX_LENGTH", "7"),
         ("MAX_QUEUE_TOKENS", "0"),
         ("LOG_FORMAT", "xml"),
         ("LOG_LEVEL", "loud"),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from platformdirs import user_cache_path
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, create_model, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 EngineName = Literal["auto", "onnxruntime", "openvino"]
@@ -28,11 +28,41 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", validation_alias=AliasChoices("SEKISHO_HOST", "HOST"))
     port: int = Field(8000, ge=0, le=65535, validation_alias=AliasChoices("SEKISHO_PORT", "PORT", "APP_PORT"))
     models: Path | None = Field(None, description="Registry file; default: ./models.yaml, else the shipped one")
-    home: Path = Field(default_factory=lambda: user_cache_path("sekisho"), description="Prepared models live here")
+    embedding_model: str | None = Field(
+        None,
+        validation_alias=AliasChoices("SEKISHO_EMBEDDING_MODEL", "EMBEDDING_MODEL_NAME"),
+        description="The embedding model of a request that names none, in place of the registry's",
+    )
+    reranker_model: str | None = Field(
+        None,
+        validation_alias=AliasChoices("SEKISHO_RERANKER_MODEL", "RERANKER_MODEL_NAME"),
+        description="The reranker of a request that names none, in place of the registry's",
+    )
+    max_length: int | None = Field(
+        None,
+        ge=8,
+        validation_alias=AliasChoices("SEKISHO_MAX_LENGTH", "MAX_LENGTH"),
+        description="Most tokens of one text, for models that would read more",
+    )
+    model_path: Path | None = Field(
+        None,
+        validation_alias=AliasChoices("SEKISHO_MODEL_PATH", "MODEL_PATH"),
+        description="An ONNX graph of your own, served as `default`",
+    )
+    tokenizer_path: Path | None = Field(
+        None,
+        validation_alias=AliasChoices("SEKISHO_TOKENIZER_PATH", "TOKENIZER_PATH"),
+        description="Its tokenizer.json, or the directory with it",
+    )
+    home: Path = Field(
+        default_factory=lambda: user_cache_path("sekisho"),
+        validation_alias=AliasChoices("SEKISHO_HOME", "RERANKER_MODELS_DIR"),
+        description="Prepared models live here",
+    )
     offline: bool = Field(
         False,
         validation_alias=AliasChoices("SEKISHO_OFFLINE", "HF_HUB_OFFLINE"),
-        description="Make no network call at all",
+        description="Fetch no file of any model; only services that the registry names are called",
     )
     engine: EngineName = Field("auto", description="onnxruntime, openvino, or the better one for this CPU")
     threads: int | None = Field(None, ge=1, description="CPU threads for inference; default: what the cgroup allows")
@@ -57,3 +87,14 @@ class Settings(BaseSettings):
     @property
     def max_body_bytes(self) -> int:
         return int(self.max_body_mib * MIB)
+
+
+class _Secret(BaseSettings):
+    model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True, case_sensitive=True)
+
+
+def secret(name: str) -> SecretStr | None:
+    """A variable that the registry names, such as the key of an upstream; None where it is not set, or empty."""
+    reader = create_model("_Named", __base__=_Secret, value=(SecretStr | None, Field(None, validation_alias=name)))
+    value: SecretStr | None = reader(_env_file=Settings.model_config["env_file"]).model_dump()["value"]
+    return value

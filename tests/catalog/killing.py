@@ -19,24 +19,56 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from sekisho.assemble import open_catalog
 from sekisho.catalog.hub import PARTIAL
-from sekisho.contract import Contract
+from sekisho.contract import CONTRACT_FILE, Contract
+from sekisho.convert.sealing import sha256_of
 from sekisho.settings import Settings
 
 REPOSITORY = Path(__file__).parents[2]
 
+#: sha256 by file name.
+Digests = dict[str, str]
 
-@dataclass
-class Stand:
-    """A registry with one model to kill over, and the directories that its commands write to."""
+
+class Stand(Protocol):
+    """A command to kill, and what it leaves."""
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def environment(self) -> dict[str, str]: ...
+
+    def command(self) -> list[str]: ...
+
+    def clear(self) -> None:
+        """As if the command had never run."""
+
+    def made(self) -> Digests | None:
+        """Digests of the files that a server would load now; None where it would load nothing yet."""
+
+    def status(self) -> int:
+        """Exit status of a command that starts now and is left alone."""
+
+    def phase(self) -> str:
+        """How far a command came that was killed."""
+
+    def remains(self) -> list[Path]:
+        """What has no business there once a command has ended well."""
+
+
+@dataclass(frozen=True)
+class PullStand:
+    """`sekisho pull` of one model of a registry."""
 
     label: str
     registry: Path
     model: str
     root: Path
-    environment: dict[str, str] = field(default_factory=dict)
+    hub: dict[str, str] = field(default_factory=dict)
 
     @property
     def home(self) -> Path:
@@ -46,8 +78,94 @@ class Stand:
     def hub_cache(self) -> Path:
         return self.root / "hub"
 
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"SEKISHO_HOME": str(self.home), "HF_HOME": str(self.hub_cache)} | self.hub
+
     def command(self) -> list[str]:
         return ["pull", self.model, "--models", str(self.registry)]
+
+    def clear(self) -> None:
+        for directory in (self.home, self.hub_cache):
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir(parents=True)
+
+    def made(self) -> Digests | None:
+        catalog = open_catalog(Settings(models=self.registry, home=self.home, offline=True))
+        found = catalog.preparer.find(catalog.registry.find(self.model))
+        return None if found is None else dict(Contract.read(found.directory).files)
+
+    def status(self) -> int:
+        return 0
+
+    def phase(self) -> str:
+        models = [path for path in self.home.glob("models/*/*") if path.is_dir()]
+        if any(not path.name.startswith(".") for path in models):
+            return "prepared"
+        if any((path / CONTRACT_FILE).exists() for path in models):
+            return "after converting"
+        if models:
+            return "converting"
+        if [*self.hub_cache.rglob(f"*{PARTIAL}")]:
+            return "in the middle of a file"
+        if [*self.hub_cache.glob("hub/models--*/snapshots/*/*")]:
+            return "between files"
+        return "before or verifying"
+
+    def remains(self) -> list[Path]:
+        return [
+            *(path for path in self.home.glob("models/*/.*") if path.name != ".lock"),
+            *self.hub_cache.rglob(f"*{PARTIAL}"),
+            *self.hub_cache.rglob("*.sekisho.*"),
+        ]
+
+
+@dataclass(frozen=True)
+class ConvertStand:
+    """`sekisho convert` of a checkpoint directory."""
+
+    label: str
+    checkpoint: Path
+    root: Path
+
+    @property
+    def target(self) -> Path:
+        return self.root / "made"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"SEKISHO_HOME": str(self.root.with_name("unused-home"))}
+
+    def command(self) -> list[str]:
+        return ["convert", str(self.checkpoint), str(self.target)]
+
+    def clear(self) -> None:
+        shutil.rmtree(self.root, ignore_errors=True)
+        self.root.mkdir(parents=True)
+
+    def made(self) -> Digests | None:
+        """Empty, which no whole one is, where the contract does not vouch for the files."""
+        if not self.target.exists():
+            return None
+        try:
+            files = dict(Contract.read(self.target).files)
+            there = {path.name for path in self.target.iterdir()} - {CONTRACT_FILE}
+            whole = there == files.keys() and all(sha256_of(self.target / name) == files[name] for name in files)
+        except (OSError, ValueError):
+            return {}
+        return files if whole else {}
+
+    def status(self) -> int:
+        """A second conversion into the same directory is refused."""
+        return int(self.target.exists())
+
+    def phase(self) -> str:
+        if self.target.exists():
+            return "converted"
+        return "converting" if any(self.root.iterdir()) else "before"
+
+    def remains(self) -> list[Path]:
+        return [path for path in self.root.iterdir() if path != self.target]
 
 
 @dataclass
@@ -75,10 +193,7 @@ class Starter:
     """The process that forks commands."""
 
     def __init__(self, stand: Stand) -> None:
-        environment = {
-            "PATH": os.environ["PATH"], "SEKISHO_HOME": str(stand.home), "HF_HOME": str(stand.hub_cache),
-            "SEKISHO_LOG_LEVEL": "error",
-        }  # fmt: skip
+        environment = {"PATH": os.environ["PATH"], "SEKISHO_LOG_LEVEL": "error"}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.catalog.killing"], cwd=REPOSITORY, env=environment | stand.environment,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -123,7 +238,7 @@ def kill(stand: Stand, kills: int, seed: int) -> Outcome:
     with starter(stand) as commands:
         seconds, whole = _undisturbed(stand, commands)
         while outcome.kills < kills:
-            _from_nothing(stand)
+            stand.clear()
             for _ in range(chance.choice((1, 1, 2, 3))):
                 process = commands.start(stand.command())
                 time.sleep(chance.uniform(0, seconds * 1.05))
@@ -133,62 +248,29 @@ def kill(stand: Stand, kills: int, seed: int) -> Outcome:
                     outcome.ended_before += 1
                     break
                 outcome.kills += 1
-                outcome.phases[_phase(stand)] += 1
-                outcome.broken += _served(stand) not in (None, whole)
+                outcome.phases[stand.phase()] += 1
+                outcome.broken += stand.made() not in (None, whole)
+            status = stand.status()
             commands.start(stand.command())
-            healed = commands.wait() == 0
-            outcome.unhealed += not healed or _served(stand) != whole
-            outcome.remains += bool(_remains(stand))
+            healed = commands.wait() == status
+            outcome.unhealed += not healed or stand.made() != whole
+            outcome.remains += bool(stand.remains())
     outcome.seconds = time.monotonic() - began
     return outcome
 
 
-def _undisturbed(stand: Stand, commands: Starter) -> tuple[float, dict[str, str]]:
+def _undisturbed(stand: Stand, commands: Starter) -> tuple[float, Digests]:
     """How long the command takes, and the digests of what it makes. The first run warms what is warm later."""
     for _ in range(2):
-        _from_nothing(stand)
+        stand.clear()
         began = time.monotonic()
         commands.start(stand.command())
         status = commands.wait()
         seconds = time.monotonic() - began
-    whole = _served(stand)
+    whole = stand.made()
     assert status == 0
-    assert whole is not None
+    assert whole
     return seconds, whole
-
-
-def _served(stand: Stand) -> dict[str, str] | None:
-    """Digests of the files that a server would load now; None where it would load nothing yet."""
-    catalog = open_catalog(Settings(models=stand.registry, home=stand.home, offline=True))
-    found = catalog.preparer.find(catalog.registry.find(stand.model))
-    return None if found is None else dict(Contract.read(found.directory).files)
-
-
-def _phase(stand: Stand) -> str:
-    models = [path for path in stand.home.glob("models/*/*") if path.is_dir()]
-    if any(not path.name.startswith(".") for path in models):
-        return "prepared"
-    if models:
-        return "converting"
-    if [*stand.hub_cache.rglob(f"*{PARTIAL}")]:
-        return "in the middle of a file"
-    if [*stand.hub_cache.glob("hub/models--*/snapshots/*/*")]:
-        return "between files"
-    return "before or verifying"
-
-
-def _remains(stand: Stand) -> list[Path]:
-    return [
-        *(path for path in stand.home.glob("models/*/.*") if path.name != ".lock"),
-        *stand.hub_cache.rglob(f"*{PARTIAL}"),
-        *stand.hub_cache.rglob("*.sekisho.*"),
-    ]
-
-
-def _from_nothing(stand: Stand) -> None:
-    for directory in (stand.home, stand.hub_cache):
-        shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir(parents=True)
 
 
 def _serve_commands() -> None:

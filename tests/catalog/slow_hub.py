@@ -11,7 +11,7 @@ from sekisho.catalog.lockfile import Lock, LockedModel, lock_path, write_lock
 from sekisho.catalog.registry import load_registry
 from tests.catalog.conftest import REVISION
 from tests.catalog.hub import Act, Hub, hub
-from tests.catalog.killing import Stand
+from tests.catalog.killing import PullStand
 from tests.checkpoints import write_tiny_bert
 from tests.goldens_io import tiny_spec
 
@@ -24,7 +24,7 @@ class _Slow(Hub):
 
 
 @contextmanager
-def slow_hub(root: Path) -> Iterator[Stand]:
+def slow_hub(root: Path) -> Iterator[PullStand]:
     """Everything that a killed `sekisho pull` of it touches lies under `root`."""
     files = write_tiny_bert(tiny_spec("tiny-bert-max"), root / "files")
     registry = root / "models.yaml"
@@ -38,4 +38,4 @@ def slow_hub(root: Path) -> Iterator[Stand]:
     write_lock(lock_path(registry), Lock(models={"tiny": LockedModel(revision=REVISION, files=pins)}))
     with hub(files, REVISION, _Slow) as server:
         environment = {"HF_ENDPOINT": server.endpoint}
-        yield Stand("a tiny model from a slow hub", registry, "tiny", root / "stand", environment)
+        yield PullStand("pull a tiny model from a slow hub", registry, "tiny", root / "stand", environment)

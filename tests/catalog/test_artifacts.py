@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sekisho.assemble import Catalog, open_catalog
-from sekisho.catalog.artifacts import sha256_of
+from sekisho.convert.sealing import sha256_of
 from sekisho.errors import ArtifactRefused, ModelUnpinned, NotReady, SourceUnreachable
 from sekisho.settings import Settings
 from tests.catalog.conftest import REVISION, Install, OpenCatalog, lock_as_it_is

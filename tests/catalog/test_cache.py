@@ -26,7 +26,7 @@ Command = Callable[..., Any]
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
     """Runs `sekisho …` in this process: its JSON, or its text."""
-    monkeypatch.setattr("sekisho.cli.configure_logging", lambda settings: None)
+    monkeypatch.setattr("sekisho.cli.options.configure_logging", lambda settings: None)
     monkeypatch.setenv("COLUMNS", "200")
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(io.StringIO()))
 

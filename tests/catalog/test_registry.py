@@ -17,11 +17,9 @@ from sekisho.catalog.registry import (
     Registry,
     Spec,
     load_registry,
-    refuse_unserved,
     registry_path,
-    unserved,
 )
-from sekisho.errors import ModelNotFound, NotReady, RegistryInvalid
+from sekisho.errors import ModelNotFound, RegistryInvalid
 from tests.conftest import REPOSITORY, WriteRegistry
 
 VALID = """\
@@ -369,28 +367,6 @@ def test_a_model_of_another_service_has_no_files(write_registry: WriteRegistry) 
     assert beta.upstream is not None
     assert (beta.upstream.model, beta.upstream.timeout) == ("rerank-v3", timedelta(seconds=10))
     assert (beta.source.hub, beta.source.path, beta.source.package, beta.origin) == (None, None, None, "cohere")
-
-
-@pytest.mark.parametrize(
-    ("key", "part"),
-    [
-        ("upstream: {api: tei, base_url: http://localhost:1, model: y}", "`upstream`"),
-        ("source: {path: b}\n    precision: int8", "`precision: int8`"),
-        ("source: {path: b}\n    precision: fp16", "`precision: fp16`"),
-        ("source: {path: b}\n    onnx: onnx/model.onnx", "`onnx`"),
-        ("source: {path: b}\n    pooling: latent", "`pooling: latent`"),
-    ],
-)
-def test_what_this_version_cannot_do_is_refused_for_good(write_registry: WriteRegistry, key: str, part: str) -> None:
-    spec = load_registry(write_registry(VALID.replace("source: {path: ./beta}", key))).find("beta-large")
-    with pytest.raises(NotReady, match="'beta-large' cannot be served by this version") as caught:
-        refuse_unserved(spec)
-    assert part in caught.value.message
-    assert caught.value.permanent
-
-
-def test_what_this_version_can_do_is_not_refused(registry: Registry) -> None:
-    assert [unserved(spec) for spec in registry] == [None, None]
 
 
 def test_altered_models_are_found_by_the_same_names(registry: Registry) -> None:

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 from sekisho.errors import ArtifactRefused
 from tests.catalog.conftest import OpenCatalog, lock_as_it_is
 from tests.checkpoints import TinyBert, write_tiny_bert
+from tests.exports import CONSTANT_FILE, Export, quantize, write_export
 from tests.goldens_io import tiny_spec
 
 MODEL = tiny_spec("tiny-bert-max")
@@ -142,3 +143,46 @@ def test_untampered_it_is_prepared(catalog: OpenCatalog, tmp_path: Path) -> None
     opened = catalog("{path: checkpoint}")
     assert set(opened.lock.models["m"].files) == {*KINDS.values(), SHARDS[0]}
     assert opened.preparer.prepare(opened.registry.find("m")).contract.width == 8
+
+
+GRAPHS = {
+    "graph": "onnx/model.onnx",
+    "graph's data": "onnx/model.onnx_data",
+    "graph's constant": f"onnx/{CONSTANT_FILE}",
+    "variant": "onnx/model_qint8.onnx",
+}
+
+
+def write_graphs(spec: TinyBert, root: Path) -> Path:
+    """A ready-made graph with its data and a constant beside it, and a quantised one."""
+    write_tiny_bert(spec, root)
+    plain = write_export(spec, root / "plain.onnx", Export(opset=14))
+    (root / "onnx").mkdir()
+    quantize(plain, root / GRAPHS["variant"])
+    plain.unlink()
+    write_export(spec, root / GRAPHS["graph"], Export(constant_outside=True), data="model.onnx_data")
+    # The positions of both are the same, so the other one's are written wrong.
+    if spec is OTHER:
+        constant = root / GRAPHS["graph's constant"]
+        constant.write_bytes(constant.read_bytes()[::-1])
+    return root
+
+
+@pytest.mark.parametrize("way", [flip, truncate, swap], ids=lambda way: way.__name__)
+@pytest.mark.parametrize("kind", GRAPHS)
+def test_a_tampered_graph_is_refused(
+    catalog: OpenCatalog, tmp_path: Path, home: Path, kind: str, way: Callable[[Path, Path], None]
+) -> None:
+    name = GRAPHS[kind]
+    root, other = write_graphs(MODEL, tmp_path / "checkpoint"), write_graphs(OTHER, tmp_path / "other")
+    more = f"    onnx: {GRAPHS['variant'] if kind == 'variant' else GRAPHS['graph']}\n"
+    lock_as_it_is(catalog("{path: checkpoint}", more))
+    opened = catalog("{path: checkpoint}", more)
+    assert name in opened.lock.models["m"].files
+    assert opened.preparer.prepare(opened.registry.find("m")).contract.graph is not None
+    shutil.rmtree(home / "models")
+    way(root / name, other / name)
+    with pytest.raises(ArtifactRefused, match="was refused") as caught:
+        opened.preparer.prepare(opened.registry.find("m"))
+    assert caught.value.message.startswith(f"{name} of the model 'm'")
+    assert [path.name for path in (home / "models" / "m").iterdir()] == [".lock"]

@@ -2,56 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distribution
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from sekisho.catalog.hub import Check, Hub, check_git
 from sekisho.catalog.lockfile import LockedModel, Pin
-from sekisho.catalog.registry import Source, Spec
-from sekisho.catalog.wanted import graphs, lacking, lockable, pickles, unchosen
+from sekisho.catalog.places import OwnFiles, Place, places
+from sekisho.catalog.registry import Spec
+from sekisho.catalog.variants import GraphChoice, Processor, choose_graph
+from sekisho.catalog.wanted import WEIGHTS, graphs, lacking, lockable, pickles, unchosen, wanted
+from sekisho.convert.sealing import sha256_of
 from sekisho.errors import ArtifactRefused, ModelUnpinned, NotReady, SekishoError, SourceUnreachable, StorageFull
 
 #: Told the step (`fetch FILE`, `verify FILE`), the bytes done and the file's size.
 Progress = Callable[[str, int, int], None]
 
-_CHUNK_BYTES = 1 << 20
-
-
-@dataclass(frozen=True)
-class Place:
-    """Somewhere on this machine that a file may be. `find` gives its path, None where it is not there.
-
-    hub: where the file comes from if the place is the local cache of one.
-    """
-
-    label: str
-    find: Callable[[str], Path | None]
-    listing: Callable[[], Iterable[str]]
-    hub: Hub | None = None
-
-
-def sha256_of(path: Path, progress: Callable[[int], None] | None = None) -> str:
-    """Hex digest of a file; `progress` is told the bytes of each chunk read."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            if progress is not None:
-                progress(len(chunk))
-    return digest.hexdigest()
-
 
 class Artifacts:
     """Finds, fetches and verifies files. Each stays where it is, and the digest decides."""
 
-    def __init__(self, directory: Path, *, offline: bool) -> None:
-        """`directory`: where relative paths in the registry start. `offline`: make no network call."""
+    def __init__(self, directory: Path, *, offline: bool, processor: Callable[[], Processor] = Processor) -> None:
+        """`directory`: where relative paths in the registry start. `offline`: make no network call.
+
+        processor: what ready-made variants are chosen by; asked only where there are any.
+        """
         self._directory = directory
         self._offline = offline
+        self._processor = processor
+
+    def graph(self, spec: Spec) -> GraphChoice:
+        """What the model's graph comes from on this machine."""
+        return choose_graph(spec, self._processor)
 
     def verified(
         self, spec: Spec, locked: LockedModel | None, progress: Progress | None = None, *, fetch: bool = True
@@ -65,14 +47,16 @@ class Artifacts:
         return {name: self._verified_file(spec, name, pin, progress, fetch=fetch) for name, pin in pins.items()}
 
     def pins(self, spec: Spec, locked: LockedModel | None) -> Mapping[str, Pin]:
-        """What each file must be: the lock's word; for a local directory that nobody locked, its present bytes."""
+        """What each file this machine needs must be: the lock's word; of local files that nobody locked, what they are
+        now.
+        """
         _check_local(spec)
         if locked is not None and spec.pinned and (spec.source.hub is None or locked.revision == spec.source.revision):
-            # Ready-made graphs are not run yet: each machine converts the weights, so none of the variants is fetched.
-            left = unchosen(locked.files, spec, None) if spec.onnx is None else set()
-            return {name: pin for name, pin in locked.files.items() if name not in left}
+            names = self._of_this_machine(spec, list(locked.files), "models.lock")
+            return {name: locked.files[name] for name in names}
         if spec.source.hub is None:
-            return self.measure(spec)
+            place = next(self._places(spec))
+            return _hashed(place, self._of_this_machine(spec, _needed(spec, place), place.label))
         raise ModelUnpinned(
             f"The model {spec.name!r} is not pinned, so none of its files may be loaded. "
             f"Pin it: `sekisho lock {spec.name}`"
@@ -90,21 +74,36 @@ class Artifacts:
             return self._lock_hub(
                 spec, Hub(spec.source.hub, revision or spec.source.revision, offline=self._offline), progress
             )
-        place = next(self._places(spec.source))
-        pins: dict[str, Pin] = {}
-        for name in _needed(spec, list(place.listing()), place.label):
-            path = place.find(name)
-            if path is not None:
-                size = path.stat().st_size
-                pins[name] = Pin(size=size, sha256=sha256_of(path, _tell(progress, f"hash {name}", size)))
-        return LockedModel(files=pins)
+        place = next(self._places(spec))
+        return LockedModel(files=_hashed(place, _needed(spec, place), progress))
+
+    def _of_this_machine(self, spec: Spec, names: list[str], where: str) -> list[str]:
+        """Of the files that any machine might need, those of the graph that this one has. Raises ArtifactRefused."""
+        choice = self.graph(spec)
+        if isinstance(spec.source, OwnFiles):
+            return names
+        if choice.onnx is None:
+            left = unchosen(names, spec, None)
+            names = [name for name in names if name not in left]
+            if spec.variants and lacking(names) == WEIGHTS:
+                raise ArtifactRefused(
+                    f"The model {spec.name!r} has no weights in {where} that int8 could be made from, and "
+                    f"{choice.reason.partition(':')[0]}: it does not run on this machine"
+                )
+            return names
+        if choice.onnx not in names:
+            raise ArtifactRefused(
+                f"{choice.onnx} of the model {spec.name!r} is not in {where}: lock it anew with "
+                f"`sekisho lock {spec.name}` ({choice.reason})"
+            )
+        return wanted(names, spec, onnx=choice.onnx)
 
     def _lock_hub(self, spec: Spec, hub: Hub, progress: Progress | None) -> LockedModel:
         """Large files by the digests that the hub lists; plain ones it lists none of are fetched and hashed."""
         commit = hub.commit()
         pinned = Hub(hub.repository, commit.revision, offline=self._offline)
         pins: dict[str, Pin] = {}
-        for name in _needed(spec, list(commit.files), f"hub {hub.repository}"):
+        for name in _required(spec, list(commit.files), f"hub {hub.repository}"):
             listed = commit.files[name]
             if listed.sha256 is not None and listed.size is not None:
                 pins[name] = Pin(size=listed.size, sha256=listed.sha256)
@@ -120,7 +119,7 @@ class Artifacts:
         """Local places before the network; a damaged copy in the hub's cache is fetched anew."""
         refusals: list[str] = []
         misses: list[str] = []
-        for place in sorted(self._places(spec.source), key=lambda place: place.hub is not None):
+        for place in sorted(self._places(spec), key=lambda place: place.hub is not None):
             try:
                 path = place.find(name)
                 if path is not None:
@@ -151,35 +150,8 @@ class Artifacts:
             f"The model {spec.name!r} could not be fetched: {name}: {'; '.join(misses)}", permanent=self._offline
         )
 
-    def _places(self, source: Source) -> Iterator[Place]:
-        """The source itself first."""
-        if source.hub is not None:
-            hub = Hub(source.hub, source.revision, offline=self._offline)
-            yield Place(f"hub {source.hub}", hub.cached, list, hub)
-        if source.package is not None:
-            yield self._package(source.package, source.subdir)
-        if source.path is not None:
-            yield self._path(source.path)
-        for mirror in source.mirrors:
-            yield self._package(mirror.package, mirror.subdir) if mirror.package else self._path(mirror.path or Path())
-
-    def _path(self, path: Path) -> Place:
-        root = self._directory / path
-        shown = path.name if path.is_absolute() else path  # the label goes into messages, which hold no server path
-        return Place(f"path {shown}", lambda name: _inside(root, name), lambda: _names(root))
-
-    def _package(self, package: str, subdir: str) -> Place:
-        def root() -> Path | None:
-            try:
-                return Path(str(distribution(package).locate_file(subdir)))
-            except PackageNotFoundError:
-                return None
-
-        return Place(
-            f"package {package}",
-            lambda name: _inside(found, name) if (found := root()) else None,
-            lambda: _names(found) if (found := root()) else [],
-        )
+    def _places(self, spec: Spec) -> Iterator[Place]:
+        return places(spec.source, self._directory, offline=self._offline)
 
 
 def _check_local(spec: Spec) -> None:
@@ -189,29 +161,36 @@ def _check_local(spec: Spec) -> None:
         raise error
 
 
-def _needed(spec: Spec, listing: list[str], label: str) -> list[str]:
+def _needed(spec: Spec, place: Place) -> list[str]:
+    """The files of a local place that any machine might need."""
+    names = list(place.listing())
+    return names if isinstance(spec.source, OwnFiles) else _required(spec, names, place.label)
+
+
+def _required(spec: Spec, listing: list[str], label: str) -> list[str]:
     names = lockable(listing, spec)
-    missing = lacking(names, onnx=spec.onnx) or next((graph for graph in graphs(spec) if graph not in names), None)
+    missing = lacking(names, onnx=spec.onnx)
+    if missing == WEIGHTS and spec.variants and spec.precision == "int8":
+        missing = None
+    missing = missing or next((graph for graph in graphs(spec) if graph not in names), None)
     if missing is None:
         return names
     never = pickles(listing)
     raise ArtifactRefused(
         f"{missing} of the model {spec.name!r} is not in {label}"
         + (f"; {', '.join(never)} would run code when read and is never loaded" if never else "")
+        + ("; `precision: int8` takes its ready-made variants" if missing == WEIGHTS and spec.variants else "")
     )
 
 
-def _names(root: Path) -> Iterator[str]:
-    """The files of a directory and of those directly in it: deeper a checkpoint has none."""
-    for pattern in ("*", "*/*"):
-        for path in root.glob(pattern):
-            if path.is_file():
-                yield path.relative_to(root).as_posix()
-
-
-def _inside(root: Path, name: str) -> Path | None:
-    path = root / name
-    return path if path.is_file() else None
+def _hashed(place: Place, names: list[str], progress: Progress | None = None) -> dict[str, Pin]:
+    pins: dict[str, Pin] = {}
+    for name in names:
+        path = place.find(name)
+        if path is not None:
+            size = path.stat().st_size
+            pins[name] = Pin(size=size, sha256=sha256_of(path, _tell(progress, f"hash {name}", size)))
+    return pins
 
 
 def _check(pin: Pin) -> Check:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -12,27 +11,29 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from sekisho.catalog.artifacts import Artifacts, sha256_of
+from sekisho.catalog.artifacts import Artifacts
 from sekisho.catalog.cache import LOCK_FILE, hold, model_root
 from sekisho.catalog.lockfile import Lock
 from sekisho.catalog.registry import Spec
-from sekisho.contract import CONTRACT_FILE, CONTRACT_VERSION, Contract
-from sekisho.convert.version import CONVERTER_VERSION
+from sekisho.contract import CONTRACT_VERSION, Contract
+from sekisho.convert.proving import Run, make_int8
+from sekisho.convert.sealing import seal, sha256_of, sync_directory
+from sekisho.convert.staging import NO_ACCESS, NO_ROOM
+from sekisho.convert.version import CONVERTER_VERSION, INT8_VERSION
 from sekisho.errors import ConversionFailed, StorageFull
 from sekisho.observability import logger
 
 log = logger(__name__)
 
-#: Told the step (`fetch FILE`, `verify FILE`, `convert`), the bytes done and the bytes in all.
+#: Told the step (`fetch FILE`, `verify FILE`, `convert`, `quantise`, `check`), how much of it is done, and all of it:
+#: bytes, but products of `quantise` and runs of `check`.
 Progress = Callable[[str, int, int], None]
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 _MIB = 1024 * 1024
 
 
@@ -48,7 +49,9 @@ class Prepared:
 class Preparer:
     """Prepares models under `home`, one process at a time each."""
 
-    def __init__(self, home: Path, artifacts: Artifacts, lock: Lock) -> None:
+    def __init__(self, home: Path, artifacts: Artifacts, lock: Lock, run: Run | None = None) -> None:
+        """`run`: what int8 is measured with; without, it is refused."""
+        self._run = run
         self._home = home
         self._artifacts = artifacts
         self._lock = lock
@@ -97,9 +100,12 @@ class Preparer:
         _check_room(spec, target.parent, sum(path.stat().st_size for path in files.values()))
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         try:
-            _convert(spec, files, staging, _converted(progress))
+            _convert(spec, self._artifacts.graph(spec).onnx, files, staging, _converted(progress))
+            if self._is_int8(spec):
+                _quantise(spec, staging, self._run, progress)
+            seal(staging)
             os.rename(staging, target)
-            _sync_directory(target.parent)
+            sync_directory(target.parent)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
@@ -117,8 +123,27 @@ class Preparer:
             "choices": _choices(spec),
             "versions": [CONVERTER_VERSION, CONTRACT_VERSION],
         }
+        graph = self._artifacts.graph(spec).onnx
+        if graph is not None:
+            key["graph"] = [graph, spec.precision]
+        if self._is_int8(spec):
+            key["int8"] = [INT8_VERSION, spec.force_precision]
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         return model_root(self._home, spec.name) / digest[:16]
+
+    def _is_int8(self, spec: Spec) -> bool:
+        return spec.precision == "int8" and self._artifacts.graph(spec).onnx is None
+
+
+def _quantise(spec: Spec, directory: Path, run: Run | None, progress: Progress | None) -> None:
+    """Make the float graph of `directory` int8, if its vectors stay near enough.
+
+    Raises ConversionFailed with the figures where they do not and models.yaml does not insist.
+    """
+    if run is None:
+        raise ConversionFailed(f"{spec.name!r} asks for int8, which is proven with OpenVINO: `sekisho[openvino]`")
+    quality = make_int8(directory, spec.name, run, origin="models.yaml", force=spec.force_precision, progress=progress)
+    log.info("int8", model=spec.name, **asdict(quality))
 
 
 def _let_go(holds: list[int]) -> None:
@@ -134,15 +159,24 @@ def _choices(spec: Spec) -> dict[str, object]:
         "normalize": spec.normalize,
         "max_tokens": spec.max_tokens,
         "dimensions": spec.dimensions,
+        "heads": spec.heads,
+        "yes_no": spec.yes_no,
         "tokenizer": spec.tokenizer.kind,
         "normalization": spec.normalization,
     }
 
 
-def _convert(spec: Spec, files: dict[str, Path], staging: Path, progress: Callable[[int, int], None] | None) -> None:
+def _convert(
+    spec: Spec,
+    graph: str | None,
+    files: dict[str, Path],
+    staging: Path,
+    progress: Callable[[int, int], None] | None,
+) -> None:
     try:
         from sekisho.convert.build import convert  # an extra, and slow to import
         from sekisho.convert.decisions import Choices
+        from sekisho.convert.ready_made import convert_ready_made
     except ImportError as error:
         raise ConversionFailed(
             f"the model {spec.name!r} has to be converted, and the converter is not installed: "
@@ -150,9 +184,12 @@ def _convert(spec: Spec, files: dict[str, Path], staging: Path, progress: Callab
         ) from None
     view = staging / ".source"
     _link(files, view)
-    convert(view, staging, Choices(**_choices(spec)), progress)  # type: ignore[arg-type]  # checked by the registry
+    choices = Choices(**_choices(spec))  # type: ignore[arg-type]  # checked by the registry
+    if graph is not None:
+        convert_ready_made(view, graph, staging, choices, spec.precision, progress)
+    else:
+        convert(view, staging, choices, progress)
     shutil.rmtree(view)
-    _seal(staging)
 
 
 def _link(files: dict[str, Path], view: Path) -> None:
@@ -160,16 +197,6 @@ def _link(files: dict[str, Path], view: Path) -> None:
     for name, path in files.items():
         (view / name).parent.mkdir(parents=True, exist_ok=True)
         (view / name).symlink_to(path.resolve())
-
-
-def _seal(directory: Path) -> None:
-    """Write the digests of the prepared files into their contract, and everything to the disk."""
-    contract = Contract.read(directory)
-    names = sorted(path.name for path in directory.iterdir() if path.name != CONTRACT_FILE)
-    replace(contract, files={name: sha256_of(directory / name) for name in names}).write(directory)
-    for path in directory.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
 
 
 def _open(directory: Path, seconds: float) -> Prepared | None:
@@ -225,24 +252,16 @@ def _storage_errors(spec: Spec, directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_ROOM:
+        if error.errno in NO_ROOM:
             raise StorageFull(
                 f"The disk of the cache filled up while the model {spec.name!r} was being prepared: "
                 "make room, or point SEKISHO_HOME at a larger disk. Nothing half-made is left behind"
             ) from error
-        if error.errno in _NO_ACCESS:
+        if error.errno in NO_ACCESS:
             raise StorageFull(
                 "The cache cannot be written: set SEKISHO_HOME to a directory this user may write"
             ) from error
         raise
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _converted(progress: Progress | None) -> Callable[[int, int], None] | None:

@@ -10,13 +10,14 @@ from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from sekisho.catalog.located_yaml import LocatedYaml, Location
 from sekisho.catalog.lockfile import FilePath
 from sekisho.contract import Kind, Pooling, Precision
-from sekisho.errors import ModelNotFound, NotReady, RegistryInvalid
+from sekisho.errors import ModelNotFound, RegistryInvalid
 
 #: Models are found in this file of the working directory unless a setting says otherwise.
 LOCAL_FILE = Path("models.yaml")
@@ -46,6 +47,7 @@ def _limited(duration: timedelta | None) -> timedelta:
 Duration = Annotated[timedelta | None, BeforeValidator(_duration)]
 Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
+TokenId = Annotated[int, Field(ge=0)]
 
 
 #: What a CPU must have for a ready-made file, the most particular first.
@@ -55,7 +57,12 @@ Cpu = Literal["arm64", "avx512_vnni", "avx512", "avx2"]
 Head = Literal["sparse", "colbert", "yes_no"]
 
 _EMBEDDING_KEYS = ("pooling", "dimensions", "matryoshka", "allow_truncate_dimensions")
-_RERANKER_KEYS = ("activation", "template")
+_RERANKER_KEYS = ("activation", "template", "yes_no")
+#: Heads of the other kind.
+_WRONG_HEADS: Mapping[Kind, frozenset[Head]] = {
+    "embedding": frozenset({"yes_no"}),
+    "reranker": frozenset({"sparse", "colbert"}),
+}
 
 
 class _Strict(BaseModel):
@@ -109,14 +116,46 @@ class TokenizerChoice(_Strict):
     kind: Literal["auto", "tokenizer_json", "bert_japanese", "mluke", "sentencepiece"] = "auto"
 
 
-class Upstream(_Strict):
-    """Another service that runs the model. `key_env` names the environment variable that holds its key."""
+_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 
-    api: Literal["openai", "cohere", "jina", "voyage", "tei", "sekisho"]
-    base_url: Annotated[str, Field(pattern=r"^https?://[^\s/?#]+[^\s?#]*$")]
+
+def _addresses(value: object) -> object:
+    """One address or a list of them → all of them."""
+    return (value,) if isinstance(value, str) else value
+
+
+def _is_address(url: str) -> bool:
+    try:
+        return _URL.fullmatch(url) is not None and urlsplit(url).port != 0
+    except ValueError:  # a port beyond 65535, or half of an IPv6 address
+        return False
+
+
+def _reachable(urls: tuple[str, ...]) -> tuple[str, ...]:
+    if not urls or not all(map(_is_address, urls)):
+        raise ValueError("an http:// or https:// address without user, query and fragment, or a list of them")
+    if len(set(urls)) != len(urls):
+        raise ValueError("every address once")
+    return urls
+
+
+class Upstream(_Strict):
+    """Another service that runs the model. `key_env` names the environment variable that holds its key.
+
+    base_url: one address, or one for each replica. concurrency: most calls under way, over all replicas.
+    retries: attempts after the first. batch: most texts or documents a call; None: as many as the API takes.
+    kinds: what the service calls our kinds of text; None: as the API does, empty: it is told none.
+    """
+
+    api: Literal["openai", "cohere", "jina", "voyage", "tei", "vllm", "sekisho"]
+    base_url: Annotated[tuple[str, ...], BeforeValidator(_addresses), AfterValidator(_reachable)]
     model: Text
     key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
     timeout: Annotated[Duration, AfterValidator(_limited)] = timedelta(seconds=30)
+    concurrency: Annotated[int, Field(ge=1, le=1024)] = 8
+    retries: Annotated[int, Field(ge=0, le=10)] = 2
+    batch: Annotated[int, Field(ge=1)] | None = None
+    kinds: Mapping[str, Text] | None = None
 
 
 class Template(_Strict):
@@ -152,11 +191,12 @@ class Spec(_Strict):
     force_precision: bool = False
     family: str | None = None
     parameters: Annotated[int, Field(ge=1)] | None = None
-    pooling: Literal[Pooling, "latent"] | None = None
+    pooling: Pooling | None = None
     normalize: bool | None = None
     heads: tuple[Head, ...] = ()
     activation: Literal["sigmoid", "none"] | None = None
     template: Template | None = None
+    yes_no: tuple[TokenId, TokenId] | None = None
     dimensions: Annotated[int, Field(ge=1)] | None = None
     matryoshka: tuple[Annotated[int, Field(ge=1)], ...] = ()
     allow_truncate_dimensions: bool = False
@@ -186,9 +226,19 @@ class Spec(_Strict):
         return self
 
     @model_validator(mode="after")
+    def _elsewhere(self) -> Spec:
+        """A service takes plain texts and has its own template."""
+        if self.upstream is not None and self.token_ids == "native":
+            raise ValueError("a model with upstream to have token_ids of cl100k or reject")
+        if self.upstream is not None and self.template is not None:
+            raise ValueError("a model with upstream to have no template")
+        return self
+
+    @model_validator(mode="after")
     def _keys_of_the_kind(self) -> Spec:
         wrong = _RERANKER_KEYS if self.kind == "embedding" else _EMBEDDING_KEYS
         given = [key for key in wrong if getattr(self, key)]
+        given += [f"heads: [{head}]" for head in self.heads if head in _WRONG_HEADS[self.kind]]
         if given:
             raise ValueError(f"{self.kind} models without {', '.join(given)}")
         return self
@@ -252,6 +302,28 @@ class Registry:
         """The same models with these values in place of their own; nothing is validated."""
         other = copy.copy(self)
         other._specs = {name: spec.model_copy(update=values) for name, spec in self._specs.items()}
+        return other
+
+    def adding(self, spec: Spec) -> Registry:
+        """The same models and one more. Raises RegistryInvalid where its name is taken."""
+        if spec.name.casefold() in self._folded():
+            raise RegistryInvalid(f"a model of the registry is called {spec.name!r} like that of MODEL_PATH: rename it")
+        other = copy.copy(self)
+        other._specs = self._specs | {spec.name: spec}
+        other._names = self._names | {spec.name: spec.name}
+        return other
+
+    def defaulting(self, kind: Kind, name: str) -> Registry:
+        """The same models with another default. Raises RegistryInvalid where there is no such model of the kind."""
+        setting = f"SEKISHO_{kind.upper()}_MODEL ({kind.upper()}_MODEL_NAME)"
+        try:
+            spec = self.find(name)
+        except ModelNotFound as error:
+            raise RegistryInvalid(f"{setting}: {error.message}") from None
+        if spec.kind != kind:
+            raise RegistryInvalid(f"{setting}: the model {name!r} is of kind {spec.kind}")
+        other = copy.copy(self)
+        other._defaults = self._defaults.model_copy(update={kind: spec.name})
         return other
 
     def __iter__(self) -> Iterator[Spec]:
@@ -361,27 +433,6 @@ def _check_names(file: _File, document: LocatedYaml) -> None:
             close = difflib.get_close_matches(target, owners, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise RegistryInvalid(document.at(location, f"no model is called {target!r}{hint}"))
-
-
-def unserved(spec: Spec) -> str | None:
-    """What the block asks for that this version cannot do; None where it can all be done."""
-    asked = {
-        "`upstream`: it forwards to no other service yet": spec.upstream is not None,
-        f"`precision: {spec.precision}`: use auto, fp32 or bf16": spec.precision in {"fp16", "int8"},
-        "`onnx`: graphs are made from the weights; leave it out": spec.onnx is not None,
-        "`heads: [yes_no]`: it asks no language model about pairs yet": "yes_no" in spec.heads,
-        "`pooling: latent`: the latent-attention head is not there yet": spec.pooling == "latent",
-    }
-    return next((what for what, wanted in asked.items() if wanted), None)
-
-
-def refuse_unserved(spec: Spec) -> None:
-    """Raises NotReady for a model that the registry describes and this version cannot run."""
-    what = unserved(spec)
-    if what is not None:
-        error = NotReady(f"The model {spec.name!r} cannot be served by this version of Sekisho: {what}")
-        error.permanent = True
-        raise error
 
 
 def describe(spec: Spec) -> dict[str, Any]:

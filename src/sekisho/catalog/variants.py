@@ -1,10 +1,11 @@
-"""Which ready-made variant of a model fits a CPU: pure, from the machine's architecture and flags."""
+"""Which ready-made graph of a model a machine runs, if any: pure, from the registry and the CPU's flags."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 
-from sekisho.catalog.registry import Cpu
+from sekisho.catalog.registry import Cpu, Spec
 
 _ARM = frozenset({"arm64", "aarch64"})
 _X86 = frozenset({"x86_64", "amd64"})
@@ -32,3 +33,41 @@ def variants_for(architecture: str, flags: Collection[str]) -> list[Cpu]:
 def choose_variant(offered: Collection[str], architecture: str, flags: Collection[str]) -> Cpu | None:
     """The best of the offered variants; None where none fits, so that our own conversion is used."""
     return next((variant for variant in variants_for(architecture, flags) if variant in offered), None)
+
+
+@dataclass(frozen=True)
+class Processor:
+    """architecture: as `platform.machine()` says it; flags: instruction sets by Linux's names."""
+
+    architecture: str = ""
+    flags: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class GraphChoice:
+    """What a model's graph comes from on this machine. onnx: the ready-made file; None: made from the weights."""
+
+    onnx: str | None
+    reason: str
+
+
+def choose_graph(spec: Spec, processor: Callable[[], Processor]) -> GraphChoice:
+    """The file of the registry that this machine runs, and why.
+
+    Variants are int8 whose vectors depend on their batch, so nobody gets one without asking: only `precision: int8`
+    takes them, ahead of int8 of our own. A graph under `onnx` was asked for by its name, so it goes before the weights.
+    """
+    if spec.precision == "int8" and spec.variants:
+        machine = processor()
+        variant = choose_variant(spec.variants, machine.architecture, machine.flags)
+        if variant is not None:
+            return GraphChoice(
+                spec.variants[variant], f"precision int8: the variant {variant} is the best for this CPU"
+            )
+        unfit = f"none of the variants {', '.join(spec.variants)} fits this CPU"
+        return GraphChoice(spec.onnx, f"{unfit}: {'`onnx` stands in' if spec.onnx else 'made from the weights'}")
+    if spec.onnx is not None:
+        return GraphChoice(spec.onnx, "`onnx` in models.yaml")
+    if spec.variants:
+        return GraphChoice(None, "made from the weights; variants are taken with `precision: int8`")
+    return GraphChoice(None, "made from the weights")

@@ -19,6 +19,8 @@ HEADS: Final = ("colbert_linear.pt", "sparse_linear.pt")
 _PLAIN = (CONFIG, "modules.json", "sentence_bert_config.json")
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 _MODULE = re.compile(r"\d+_[A-Za-z0-9]+/(config\.json|model\.safetensors|tokenizer\.json)")
+#: The weights that a ready-made graph stands in for; those of the modules after it are still needed.
+_ENCODER = re.compile(r"(0_[A-Za-z0-9]+/)?model\.safetensors")
 _SLOW_TOKENIZER = re.compile(
     r"vocab\.txt|tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json"
     r"|(spiece|spm|tokenizer|sentencepiece|sentencepiece\.bpe)\.model"
@@ -36,7 +38,7 @@ def wanted(listing: Collection[str], spec: Spec, *, onnx: str | None = None) -> 
     if onnx is None:
         names |= _weights(listing)
     else:
-        names = {name for name in names if not name.endswith(".safetensors")} | _graph(listing, onnx)
+        names = {name for name in names if not _ENCODER.fullmatch(name)} | _graph(listing, onnx)
     if {"sparse", "colbert"} & set(spec.heads):
         names |= set(HEADS) & set(listing)
     return sorted(names, key=_order)
@@ -76,6 +78,11 @@ def lacking(names: Collection[str], *, onnx: str | None = None) -> str | None:
     ):
         return TOKENIZER
     return None
+
+
+def is_tokenizer(name: str) -> bool:
+    """Whether a file of that name, without its folder, belongs to a tokenizer."""
+    return name == TOKENIZER or _SLOW_TOKENIZER.fullmatch(name) is not None
 
 
 def pickles(listing: Collection[str]) -> list[str]:
