@@ -14,22 +14,18 @@ import pytest
 from sekisho.assemble import assemble
 from sekisho.catalog.registry import load_registry
 from sekisho.contract import Timings
+from sekisho.engine.engine import LocalEngine
 from sekisho.errors import InvalidRequest
 from sekisho.runtime.machine import this_machine
 from sekisho.service import selfcheck
+from sekisho.service.published import Arithmetic, Example, Examples, examples_for, published
 from sekisho.service.rerank import RerankService, Scored
-from sekisho.service.selfcheck import (
-    Arithmetic,
-    Example,
-    Examples,
-    Report,
-    SelfCheck,
-    examples_for,
-    published,
-    spearman,
-)
+from sekisho.service.selfcheck import Report, SelfCheck, spearman
+from sekisho.service.token_vectors import TokenRequest
 from sekisho.settings import EngineName, Settings
+from tests.checkpoints_m3 import BASE, TINY_M3S, write_tiny_m3
 from tests.conftest import REPOSITORY, WriteRegistry
+from tests.goldens.m3 import load_golden, some_texts
 from tests.goldens_io import MINILM
 
 FILES = sorted((REPOSITORY / "src/sekisho/data/selfcheck").glob("*.json"))
@@ -295,7 +291,7 @@ def test_scores_go_through_the_service(minilm: Check, monkeypatch: pytest.Monkey
     [
         ("ruri-v3-310m", "unavailable", "`sekisho lock ruri-v3-310m`"),
         ("luke-japanese-base", "unavailable", "`revision`"),
-        ("nv-embed-v2", "unavailable", "latent"),
+        ("nv-embed-v2", "unavailable", "`sekisho lock nv-embed-v2`"),
         ("ruri-small-v2", "unpublished", None),
         ("cohere-rerank-multilingual", "unpublished", None),
     ],
@@ -320,3 +316,71 @@ def test_a_file_that_lacks_something_is_refused(wrong: dict[str, Any]) -> None:
     base = {"id": "a", "grade": "A", "source": "s", "tolerance": {"fp32": 1, "half": 1, "int8": 1}}
     with pytest.raises(ValueError, match=r"needs|Input should be"):
         Example.model_validate(base | wrong)
+
+
+@pytest.fixture(scope="module")
+def m3(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A registry of a tiny model with bge-m3's heads."""
+    directory = tmp_path_factory.mktemp("m3")
+    write_tiny_m3(TINY_M3S[0], directory / "checkpoint")
+    block = f"{{name: m3, source: {{path: checkpoint}}, max_tokens: {BASE.limit}, heads: [sparse, colbert]}}"
+    (directory / "models.yaml").write_text(f"version: 1\nmodels:\n  - {block}\n", "utf-8")
+    return directory / "models.yaml"
+
+
+def _weights_of(m3: Path, texts: list[str]) -> tuple[list[dict[int, float]], list[list[str]]]:
+    """The weights that a client gets, and what their tokens read."""
+
+    async def ask() -> tuple[list[dict[int, float]], list[list[str]]]:
+        parts = assemble(Settings(models=m3, home=m3.parent / "home", engine="onnxruntime"))
+        try:
+            found = (await parts.token_vectors.sparse(TokenRequest(texts, model="m3"))).weights
+            async with parts.pool.use(parts.catalog.registry.find("m3")) as engine:
+                assert isinstance(engine, LocalEngine)
+                words = [await engine.decode([[token] for token in each], skip_special=False) for each in found]
+            return found, words
+        finally:
+            await parts.pool.close()
+
+    return asyncio.run(ask())
+
+
+def test_weights_of_words_are_compared_by_id_and_by_word(m3: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = some_texts()
+    weights, words = _weights_of(m3, texts)
+    # Random weights: some texts have none, and other tokens may read alike.
+    chosen = [at for at, names in enumerate(words) if len(names) > 2 and len({*map(str.strip, names)}) == len(names)][
+        :2
+    ]
+    texts, weights, words = ([given[at] for at in chosen] for given in (texts, weights, words))  # type: ignore[assignment]
+    by_id = [{str(token): weight for token, weight in each.items()} for each in weights]
+    by_word = [dict(zip(names, each.values(), strict=True)) for names, each in zip(words, weights, strict=True)]
+    assert len(by_word) == 2
+    lacking = [dict(list(each.items())[1:]) for each in by_id]
+    wrong = [{token: weight + 0.1 for token, weight in each.items()} for each in by_id]
+    with_examples(
+        monkeypatch,
+        {"id": "ids", "compute": "sparse", "texts": texts, "expected": by_id},
+        {"id": "words", "compute": "sparse", "texts": texts, "expected": by_word, "words": True},
+        {"id": "lacking", "compute": "sparse", "texts": texts, "expected": lacking},
+        {"id": "wrong", "compute": "sparse", "texts": texts, "expected": wrong},
+    )
+    report = run(m3, m3.parent / "home", "m3", "fp32", "onnxruntime")
+    assert [found.status for found in report.results] == ["reproduced", "reproduced", "mismatch", "mismatch"]
+
+
+def test_late_interaction_is_the_mean_of_each_query_tokens_best_match(
+    m3: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    golden = load_golden(TINY_M3S[0].name)
+    texts = some_texts()[:4]
+    vectors = golden.colbert[:4]
+    expected = [[float((query @ text.T).max(axis=1).mean()) for text in vectors[2:]] for query in vectors[:2]]
+    shown = {"compute": "colbert", "texts": texts[:2], "against": texts[2:]}
+    with_examples(
+        monkeypatch,
+        shown | {"id": "right", "expected": expected},
+        shown | {"id": "wrong", "expected": [[value + 0.1 for value in row] for row in expected]},
+    )
+    report = run(m3, m3.parent / "home", "m3", "fp32", "onnxruntime")
+    assert [found.status for found in report.results] == ["reproduced", "mismatch"]

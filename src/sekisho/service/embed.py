@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,8 +13,9 @@ from sekisho.contract import Contract, Inference, Passage, Rows, Timings, Trunca
 from sekisho.engine.pool import Pool
 from sekisho.errors import InvalidRequest
 from sekisho.observability import STAGE_SECONDS, TRUNCATED
-from sekisho.service.prompts import prompt_for, with_prompt
-from sekisho.service.token_ids import cl100k_table, decode_cl100k
+from sekisho.service.model_names import find_model
+from sekisho.service.prompts import kind_for, prompt_for, with_prompt
+from sekisho.service.token_ids import cl100k_table, decode_cl100k, refuse_other_tables
 
 #: A text, or token ids.
 Input = str | tuple[int, ...]
@@ -24,7 +25,10 @@ Input = str | tuple[int, ...]
 class EmbedRequest:
     """What every dialect's embedding request comes down to. None means: as the registry says.
 
-    single: the client sent one text, not a list. kind: `input_type` in any dialect's words.
+    single: the client sent one text, not a list.
+    text_tokens: at most this many tokens of each text are read.
+    field: the request's own name for its inputs, for errors.
+    kind: `input_type` in any dialect's words; it goes before the kind that the model's name may end in.
     """
 
     inputs: Sequence[Input]
@@ -36,6 +40,8 @@ class EmbedRequest:
     dimensions: int | None = None
     truncation: Truncation | None = None
     normalize: bool | None = None
+    text_tokens: int | None = None
+    field: str = "input"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,34 +64,50 @@ class EmbedService:
 
     async def embed(self, request: EmbedRequest) -> Embedded:
         """Raises ModelNotFound, InvalidRequest and whatever loading and running the model raise."""
-        spec = self._spec(request.model)
+        spec, kind = self._spec(request.model)
+        if request.kind is None and kind is not None:
+            request = replace(request, kind=kind)
         if not request.inputs:
-            raise InvalidRequest("`input` is an empty list: send at least one text", param="input")
+            raise InvalidRequest(f"`{request.field}` is an empty list: send at least one text", param=request.field)
         await _have_table(spec, request.inputs)
         passages = self._passages(spec, request)
         _check_dimensions(spec, spec.dimensions, request.dimensions)
         async with self._pool.use(spec) as engine:
-            _check_dimensions(spec, engine.contract.width, request.dimensions)
+            _check_dimensions(spec, engine.contract.width or None, request.dimensions)
             result = await engine.infer(passages, request.truncation or ("end" if spec.truncate else "none"))
             rows = _finish(result, engine.contract, spec, request)
         observe(spec, result)
         return Embedded(spec, rows, result.tokens, result.truncated, result.timings)
 
-    def _spec(self, name: str | None) -> Spec:
-        spec = self._registry.find(name) if name else self._registry.default("embedding")
+    def _spec(self, name: str | None) -> tuple[Spec, str | None]:
+        """The model, and the kind that its name ends in."""
+        spec, kind = find_model(self._registry, name) if name else (self._registry.default("embedding"), None)
         if spec.kind != "embedding":
             raise InvalidRequest(f"{spec.name!r} is a {spec.kind}, not an embedding model", param="model")
-        return spec
+        return spec, kind
 
     def _passages(self, spec: Spec, request: EmbedRequest) -> list[Passage]:
+        single, apply_prefix = request.single, request.apply_ruri_prefix
         prompt = prompt_for(
-            spec,
-            request.kind,
-            instruction=request.instruction,
-            single=request.single,
-            apply_prefix=request.apply_ruri_prefix,
+            spec, request.kind, instruction=request.instruction, single=single, apply_prefix=apply_prefix
         )
-        return [_passage(spec, prompt, index, given) for index, given in enumerate(request.inputs)]
+        _check_ids(spec, request)
+        passages = [_passage(spec, prompt, index, given, request.field) for index, given in enumerate(request.inputs)]
+        if request.text_tokens is not None:
+            _check_here(spec)
+            passages = [replace(passage, document_tokens=request.text_tokens) for passage in passages]
+        if spec.upstream is None:
+            return passages
+        kind = kind_for(spec, request.kind, single=single, apply_prefix=apply_prefix)
+        return [replace(passage, kind=kind, dimensions=request.dimensions) for passage in passages]
+
+
+def _check_here(spec: Spec) -> None:
+    if spec.upstream is not None:
+        raise InvalidRequest(
+            f"The model {spec.name!r} runs elsewhere, where nobody counts tokens of a text: leave `max_tokens` out",
+            param="max_tokens",
+        )
 
 
 async def _have_table(spec: Spec, inputs: Sequence[Input]) -> None:
@@ -95,24 +117,31 @@ async def _have_table(spec: Spec, inputs: Sequence[Input]) -> None:
         await asyncio.to_thread(cl100k_table)
 
 
-def _passage(spec: Spec, prompt: str, index: int, given: Input) -> Passage:
+def _check_ids(spec: Spec, request: EmbedRequest) -> None:
+    if request.model and spec.token_ids == "cl100k" and not all(isinstance(given, str) for given in request.inputs):
+        refuse_other_tables(request.model)
+
+
+def _passage(spec: Spec, prompt: str, index: int, given: Input, field: str) -> Passage:
     if isinstance(given, str):
-        return Passage(*with_prompt(prompt, given))
+        return Passage(*with_prompt(prompt, given), field=field)
     if spec.token_ids == "reject":
         raise InvalidRequest(
-            f"input[{index}] is a list of token ids, which {spec.name!r} does not take: send the text itself "
+            f"{field}[{index}] is a list of token ids, which {spec.name!r} does not take: send the text itself "
             "(in LangChain: OpenAIEmbeddings(check_embedding_ctx_length=False))",
-            param="input",
+            param=field,
         )
     if spec.token_ids == "native":
-        return Passage("", ids=given)
-    return Passage(*with_prompt(prompt, decode_cl100k(given, index)))
+        return Passage("", ids=given, field=field)
+    return Passage(*with_prompt(prompt, decode_cl100k(given, index)), field=field)
 
 
 def _check_dimensions(spec: Spec, width: int | None, dimensions: int | None) -> None:
     """`width`: of the model's vectors; None where it is not known before loading, and nothing is checked."""
     if dimensions is None or width is None or dimensions == width:
         return
+    if spec.upstream is not None and not spec.matryoshka and not spec.allow_truncate_dimensions:
+        return  # nobody said which widths there are: the service elsewhere does
     if not spec.allow_truncate_dimensions and dimensions not in spec.matryoshka:
         offered = ", ".join(map(str, sorted({*spec.matryoshka, width})))
         raise InvalidRequest(
@@ -135,7 +164,7 @@ def _finish(result: Inference, contract: Contract, spec: Spec, request: EmbedReq
         normalize = contract.normalized if spec.normalize is None else spec.normalize
     if not normalize and result.norms is not None:
         rows = rows * result.norms[:, None]
-    cut = request.dimensions is not None and request.dimensions < contract.width
+    cut = request.dimensions is not None and request.dimensions < rows.shape[1]
     if cut:
         rows = rows[:, : request.dimensions]
     if normalize and (cut or not contract.normalized):

@@ -36,7 +36,7 @@ def prompt_for(
 
     Raises InvalidRequest for an unknown kind, one the model has no prompt for, or an instruction it has no place for.
     """
-    name = _name(spec, kind, single=single, apply_prefix=apply_prefix)
+    name = kind_for(spec, kind, single=single, apply_prefix=apply_prefix)
     template = spec.prompts.get(name, "") if name is not None else ""
     if _TASK_SLOT in template:
         return template.replace(_TASK_SLOT, instruction or spec.prompts.get("task", ""))
@@ -47,29 +47,32 @@ def prompt_for(
     return template
 
 
-def _name(spec: Spec, kind: str | None, *, single: bool, apply_prefix: bool) -> str | None:
+def kind_for(spec: Spec, kind: str | None, *, single: bool = False, apply_prefix: bool = False) -> str | None:
+    """What texts are, in the registry's words; None: nothing is said of them. Arguments and errors of `prompt_for`."""
     if kind is None:
         if apply_prefix and spec.prompts:
             return "query" if single else "document"
         return spec.default_prompt
-    if kind in _kinds_of(spec):
+    if kind in kinds_of(spec):
         return kind
     known = KINDS.get(kind)
     if known is None:
         raise InvalidRequest(
-            f"`input_type` {kind!r} is not known. Known: {', '.join(_kinds_of(spec) or KINDS)}", param="input_type"
+            f"`input_type` {kind!r} is not known. Known: {', '.join(kinds_of(spec) or KINDS)}", param="input_type"
         )
     # A model that was trained without prompts treats every kind alike, so a client that always names one is served.
     if spec.prompts and known not in spec.prompts:
         raise InvalidRequest(
-            f"The model {spec.name!r} has no prompt for {kind!r}. It has: {', '.join(_kinds_of(spec))}",
+            f"The model {spec.name!r} has no prompt for {kind!r}. It has: {', '.join(kinds_of(spec))}",
             param="input_type",
         )
     return known
 
 
-def _kinds_of(spec: Spec) -> list[str]:
-    return [name for name in spec.prompts if name != "task"]
+def kinds_of(spec: Spec) -> list[str]:
+    """What the registry has prompts for, or words of the service that runs the model."""
+    elsewhere = spec.upstream.kinds if spec.upstream is not None else None
+    return [name for name in (*spec.prompts, *(elsewhere or ())) if name != "task"]
 
 
 def with_prompt(prompt: str, text: str) -> tuple[str, int]:

@@ -10,111 +10,26 @@ import json
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from sekisho.catalog.registry import Registry, Spec, refuse_unserved
+from sekisho.catalog.registry import Registry, Spec
 from sekisho.contract import Passage
 from sekisho.engine.engine import LocalEngine
 from sekisho.engine.pool import Pool
 from sekisho.errors import InvalidRequest, SekishoError
 from sekisho.service.embed import EmbedRequest, EmbedService
 from sekisho.service.prompts import prompt_for, with_prompt
+from sekisho.service.published import Arithmetic, Compute, Example, Numbers, Prompted, examples_for
 from sekisho.service.rerank import RerankService
+from sekisho.service.token_vectors import TokenRequest, TokenVectorService
 
-Compute = Literal["cosine", "values", "sum", "token_ids", "scores", "sparse", "colbert", "jsts"]
 Status = Literal["reproduced", "near", "mismatch", "not run"]
 Verdict = Literal["reproduced", "near", "mismatch", "not run", "unpublished", "unavailable"]
 
-#: In which a model runs here, as far as a tolerance is concerned.
-Arithmetic = Literal["fp32", "half", "int8"]
-
-Numbers = NDArray[np.float64]
-
-#: A difference of cosines or of scores between 0 and 1 up to which a number is called near, not wrong.
-_NEAR = 0.01
 _PAIRS_AT_ONCE = 256
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Prompted(_Strict):
-    """A text that the authors gave with one of the model's prompts."""
-
-    text: str
-    kind: str
-
-
-#: A number, or an absolute part and one relative to the printed number.
-Tolerance = float | tuple[float, float]
-
-
-class Example(_Strict):
-    """One printed result.
-
-    grade: A the authors' own; B a maintained library's reference; C somebody's port.
-    texts, against: rows and columns of a matrix of cosines; without `against` the texts themselves.
-    prompts: the prompts the numbers were made with. Several: the source leaves open which.
-    indices: components of each vector. scale: what the printed numbers are multiplied by.
-    expected: null where nothing was printed. expected_half: what was printed for fp16 or bf16.
-    """
-
-    id: str
-    grade: Literal["A", "A-", "B", "C"]
-    source: str
-    compute: Compute
-    note: str | None = None
-    texts: tuple[str | Prompted, ...] = ()
-    against: tuple[str | Prompted, ...] = ()
-    pairs: tuple[tuple[str, str], ...] = ()
-    kind: str | None = None
-    prompts: tuple[Mapping[str, str], ...] = ()
-    indices: tuple[int, ...] = ()
-    normalize: bool | None = None
-    unit: Literal["logit", "sigmoid"] | None = None
-    scale: float = 1
-    expected: Any
-    expected_half: Any = None
-    tolerance: Mapping[Arithmetic, Tolerance] = {}
-
-    @model_validator(mode="after")
-    def _whole(self) -> Example:
-        wrong = {
-            "a tolerance for each arithmetic": self.compute != "token_ids" and len(self.tolerance) != 3,
-            "texts": self.compute not in {"scores", "jsts"} and not self.texts,
-            "a unit and pairs": self.compute == "scores" and (self.unit is None or not self.pairs),
-            "indices and normalize": self.compute == "values" and (not self.indices or self.normalize is None),
-        }
-        missing = [what for what, is_missing in wrong.items() if is_missing]
-        if missing:
-            raise ValueError(f"{self.id} needs {', '.join(missing)}")
-        return self
-
-    def limit(self, arithmetic: Arithmetic, expected: Numbers) -> Numbers:
-        """How far each number may be off."""
-        given = self.tolerance[arithmetic]
-        absolute, relative = given if isinstance(given, tuple) else (given, 0.0)
-        return absolute + relative * np.abs(expected)
-
-    def near(self, limit: Numbers) -> Numbers:
-        """How far each number may be off to be called near."""
-        bounded = self.compute == "cosine" or self.unit == "sigmoid"
-        return np.maximum(2 * limit, _NEAR * self.scale) if bounded else 3 * limit
-
-
-class Examples(_Strict):
-    """A file of data/selfcheck."""
-
-    hub: str
-    examples: Annotated[tuple[Example, ...], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -157,32 +72,6 @@ class _Setup:
     swap: bool = False
 
 
-@cache
-def _catalogue() -> Mapping[str, Examples]:
-    """Short name of the shipped registry → its examples."""
-    there = files("sekisho").joinpath("data/selfcheck").iterdir()
-    return {
-        file.name.removesuffix(".json"): Examples.model_validate_json(file.read_text("utf-8"))
-        for file in sorted(there, key=lambda file: file.name)
-        if file.name.endswith(".json")
-    }
-
-
-def published() -> Mapping[str, Examples]:
-    """Every file of examples, by short name."""
-    return _catalogue()
-
-
-def examples_for(registry: Registry, spec: Spec) -> tuple[Example, ...]:
-    """What was published of this model, found by its hub id, else by its short name."""
-    names = {name.casefold() for name in registry.names(spec)}
-    for found in _catalogue().values():
-        if found.hub.casefold() in names:
-            return found.examples
-    named = _catalogue().get(spec.name)
-    return named.examples if named is not None else ()
-
-
 class SelfCheck:
     """Runs examples through the service that clients get."""
 
@@ -194,6 +83,7 @@ class SelfCheck:
         # Prompts are put before the texts here, where they can be varied.
         self._embed = EmbedService(registry.altered(prompts={}, default_prompt=None), pool)
         self._rerank = RerankService(registry, pool)
+        self._token_vectors = TokenVectorService(registry.altered(prompts={}, default_prompt=None), pool)
 
     async def check(self, spec: Spec, arithmetic: Arithmetic) -> Report:
         """Never raises for a model that cannot be run: the report says why."""
@@ -201,7 +91,6 @@ class SelfCheck:
         if not examples:
             return Report(spec.name, "unpublished")
         try:
-            refuse_unserved(spec)
             async with self._pool.use(spec):  # around all of them, so that it stays loaded
                 results = tuple([await self._result(spec, example, arithmetic) for example in examples])
         except SekishoError as error:
@@ -218,7 +107,7 @@ class SelfCheck:
         printed = example.expected
         if arithmetic == "half" and example.expected_half is not None:
             printed = example.expected_half
-        expected = np.array(printed, np.float64)
+        expected = _flat(printed) if example.compute == "sparse" else np.array(printed, np.float64)
         limit = example.limit(arithmetic, expected)
         try:
             measured = await self._measure(spec, example, _Setup())
@@ -238,8 +127,6 @@ class SelfCheck:
 
     def _reason(self, example: Example) -> str | None:
         """Why an example cannot be run; None where it can."""
-        if example.compute in {"sparse", "colbert"}:
-            return f"this version gives no {example.compute} vectors yet"
         if example.compute == "jsts" and not self._jsts:
             return "needs JGLUE's JSTS validation file: --jsts FILE"
         return None
@@ -276,6 +163,10 @@ class SelfCheck:
             return await self._scores(spec, example, setup)
         if example.compute == "jsts":
             return await self._correlation(spec, example, setup)
+        if example.compute == "sparse":
+            return await self._weights(spec, example, setup)
+        if example.compute == "colbert":
+            return await self._late(spec, example, setup)
         rows = await self._rows(spec, example.texts, example, setup)
         if example.compute == "cosine":
             others = await self._rows(spec, example.against, example, setup) if example.against else rows
@@ -304,6 +195,43 @@ class SelfCheck:
         values = np.array([logits[pair] for pair in pairs], np.float64)
         return 1 / (1 + np.exp(-values)) if (example.unit == "sigmoid") != setup.other_unit else values
 
+    async def _weights(self, spec: Spec, example: Example, setup: _Setup) -> Numbers:
+        """Of each text the weights of the printed tokens, then the largest of those that were not printed."""
+        texts = [setup.rewrite(_text(spec, item, setup.prompts)) for item in example.texts]
+        weighted = await self._token_vectors.sparse(TokenRequest(texts, model=spec.name))
+        named = [{str(token): weight for token, weight in weights.items()} for weights in weighted.weights]
+        if example.words:
+            named = [await self._by_word(spec, weights) for weights in weighted.weights]
+        return np.array(
+            [
+                weight
+                for weights, printed in zip(named, example.expected, strict=True)
+                for weight in (
+                    *(weights.get(token, 0.0) for token in printed),
+                    max((weight for token, weight in weights.items() if token not in printed), default=0.0),
+                )
+            ]
+        )
+
+    async def _by_word(self, spec: Spec, weights: Mapping[int, float]) -> dict[str, float]:
+        """Weights by what each token reads."""
+        async with self._pool.use(spec) as engine:
+            if not isinstance(engine, LocalEngine):
+                raise InvalidRequest("its tokens are made elsewhere")
+            words = await engine.decode([[token] for token in weights], skip_special=False)
+        return dict(zip((word.strip() for word in words), weights.values(), strict=True))
+
+    async def _late(self, spec: Spec, example: Example, setup: _Setup) -> Numbers:
+        """Late interaction: of each query token its best match, their mean (FlagEmbedding BGE_M3 `colbert_score`)."""
+        rows = [
+            (await self._token_vectors.multi(TokenRequest(texts, model=spec.name))).vectors
+            for texts in (
+                [setup.rewrite(_text(spec, item, setup.prompts)) for item in given]
+                for given in (example.texts, example.against)
+            )
+        ]
+        return np.array([[(query @ text.T).max(axis=1).mean() for text in rows[1]] for query in rows[0]], np.float64)
+
     async def _correlation(self, spec: Spec, example: Example, setup: _Setup) -> Numbers:
         cosines: list[float] = []
         for start in range(0, len(self._jsts), _PAIRS_AT_ONCE):
@@ -327,6 +255,11 @@ def _ranks(values: Sequence[float]) -> Numbers:
     ends = np.cumsum(counts)
     ranks: Numbers = (ends - (counts - 1) / 2)[inverse]
     return ranks
+
+
+def _flat(printed: Sequence[Mapping[str, float]]) -> Numbers:
+    """Printed weights as `_weights` gives them: what was not printed weighs nothing."""
+    return np.array([weight for weights in printed for weight in (*weights.values(), 0.0)], np.float64)
 
 
 def _read_jsts(path: Path) -> list[tuple[str, str, float]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -22,6 +23,19 @@ _SPECIAL = {
     100259: b"<|fim_middle|>",
     100260: b"<|fim_suffix|>",
     100276: b"<|endofprompt|>",
+}
+
+#: Names for which tiktoken 0.14 takes another table than cl100k_base, and that table (tiktoken/model.py). For names it
+#: does not know LangChain takes cl100k_base.
+_OTHER_TABLES = {
+    "o200k_base": r"(o1|o3|o4-mini|gpt-4\.1|gpt-4o)(-.*)?|(gpt-5|gpt-4\.5-|chatgpt-4o-|gpt-oss-|ft:gpt-4o).*",
+    "p50k_base": (
+        r"text-davinci-00[23]|code-(davinci|cushman)-00[12]|(davinci|cushman)-codex|(text|code)-davinci-edit-001"
+    ),
+    "r50k_base": (
+        r"davinci|curie|babbage|ada|text-((similarity|search)-)?(davinci|curie|babbage|ada)(-doc)?-001"
+        r"|code-search-(babbage|ada)-code-001|gpt-?2"
+    ),
 }
 
 
@@ -51,3 +65,18 @@ def decode_cl100k(ids: Sequence[int], index: int) -> str:
             "(in LangChain: OpenAIEmbeddings(check_embedding_ctx_length=False))",
             param="input",
         ) from None
+
+
+def refuse_other_tables(model: str) -> None:
+    """Raises InvalidRequest where a client that goes by the model's name has made token ids of another table.
+
+    Each table gives every small number to some text, so ids of another one would be other texts, without any error.
+    """
+    table = next((table for table, names in _OTHER_TABLES.items() if re.fullmatch(names, model)), None)
+    if table is not None:
+        raise InvalidRequest(
+            f"Token ids for a model called {model!r} are of OpenAI's {table}, and only cl100k_base is read here. Send "
+            "the text itself (in LangChain: OpenAIEmbeddings(check_embedding_ctx_length=False)), or call the model by "
+            "another of its names",
+            param="input",
+        )
