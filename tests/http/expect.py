@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 #: Besides every 500: what stays so until a person has changed something.
 PERMANENT = {"model_unpinned"}
+#: What is posted here is text-embeddings-inference's, also where nobody has read the body yet.
+TEI = {"/", "/embed", "/embed_all", "/embed_sparse", "/predict", "/similarity", "/tokenize", "/decode"}
 
 
 def failed(response: httpx.Response, status: int, code: str, param: str | None = None, *, tei: bool = False) -> str:

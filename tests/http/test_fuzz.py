@@ -16,10 +16,13 @@ from tests.http.conftest import InProcess
 FIELDS = [
     "input", "model", "encoding_format", "dimensions", "output_dimension", "input_type", "task", "prompt_name",
     "apply_ruri_prefix", "instruction", "truncate", "truncation", "normalize", "normalized", "output_dtype",
-    "embedding_types", "user", "texts", "inputs", "truncation_direction",
+    "embedding_types", "user", "texts", "inputs", "truncation_direction", "images", "max_tokens", "query", "documents",
+    "top_n", "return_documents", "raw_scores", "max_tokens_per_doc", "rank_fields", "text_1", "text_2", "parameters",
+    "ids", "skip_special_tokens", "add_special_tokens", "return_text",
 ]  # fmt: skip
 WORDS = [
-    "", "float", "base64", "int8", "uint8", "binary", "ubinary", "query", "document", "search_query", "clustering",
+    "", "text", "content", "source_sentence", "sentences", "m3", "ranker", "classifier", "tiny:query",
+    "float", "base64", "int8", "uint8", "binary", "ubinary", "query", "document", "search_query", "clustering",
     "START", "END", "NONE", "none", "left", "right", "tiny", "plain", "strict", "instructed", "native", "no-ids", "\0",
     "\ud800", "\udfff", "猫", "😀", "true", "8", "-1", "{task}",
 ]  # fmt: skip
@@ -49,12 +52,15 @@ inputs = st.one_of(
 bodies = st.one_of(
     st.builds(
         lambda given, rest: rest | given,
-        st.fixed_dictionaries({}, optional=dict.fromkeys(("input", "texts", "inputs"), inputs)),
+        st.fixed_dictionaries({}, optional=dict.fromkeys(("input", "texts", "inputs", "documents", "ids"), inputs)),
         st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=5), values, max_size=4),
     ),
     values,
 )
-PATHS = ["/v1/embeddings", "/embed"]
+PATHS = [
+    "/v1/embeddings", "/embed", "/", "/v1/embed", "/v2/embed", "/similarity", "/predict", "/tokenize", "/decode",
+    "/embed_sparse", "/embed_all", "/v1/rerank", "/infinity/rerank", "/v1/score", "/m/m3/embed_sparse", "/m/plain",
+]  # fmt: skip
 
 fuzzing = settings(
     max_examples=600,

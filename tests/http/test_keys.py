@@ -9,7 +9,7 @@ import pytest
 from starlette.routing import Route
 
 from tests.http import expect
-from tests.http.conftest import KEYS, InProcess
+from tests.http.conftest import KEYS, InProcess, documented_examples
 from tests.http.live import Server
 
 OPEN = {"/healthz", "/health", "/livez", "/readyz", "/ping"}
@@ -57,7 +57,18 @@ def test_every_route_but_health_needs_a_key(keyed: Server, in_process: InProcess
     for method, path in closed:
         for headers in WRONG if path in {"/v1/embeddings", "/embed", "/metrics"} else WRONG[:8]:
             response = keyed.client.request(method, path, headers=headers, json={"input": "a"})
-            expect.failed(response, 401, "invalid_api_key")
+            expect.failed(response, 401, "invalid_api_key", tei=method == "POST" and path in expect.TEI)
+
+
+@pytest.mark.parametrize(
+    ("path", "tei"),
+    [
+        ("/m/BAAI/bge-m3/embed", True), ("/m/BAAI/bge-m3", True), ("/m/tiny/v1/embeddings", False),
+        ("/m/tiny/v1/embed", False), ("/v2/embed", False), ("/m/tiny/rerank", False),
+    ],
+)  # fmt: skip
+def test_a_client_without_a_key_is_told_in_the_shape_it_reads(keyed: Server, path: str, tei: bool) -> None:
+    expect.failed(keyed.client.post(path, json={"inputs": "a"}), 401, "invalid_api_key", tei=tei)
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/v1/embeddings/", "/%2Fhealthz", "/healthz/", "/docs/../healthz/x"])
@@ -74,10 +85,10 @@ def test_health_is_open(keyed: Server, path: str) -> None:
 
 @pytest.mark.parametrize("key", KEYS)
 def test_every_key_opens_every_route_in_every_form(keyed: Server, in_process: InProcess, key: str) -> None:
-    bodies: dict[str, dict[str, Any]] = {"/embed": {"texts": ["a"]}}
+    bodies = documented_examples()
     for method, path in every_route(in_process):
         for headers in headers_of(key):
-            body = bodies.get(path, {"input": "a"})
+            body = bodies.get(path)
             response = keyed.client.request(method, path, headers=headers, json=body, params={"q": "a"})
             assert response.status_code == (404 if path == "/docs/tiny" else 200), (method, path, headers)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,17 @@ import pytest
 from starlette.routing import Route
 
 import sekisho
+from sekisho.catalog.registry import load_registry
+from tests.conftest import REPOSITORY
 from tests.http import expect
 from tests.http.conftest import InProcess
 from tests.http.live import Server
 
 # --- models ---
 
-OBJECT = {"id", "object", "created", "owned_by", "kind", "dimensions", "max_tokens", "state", "revision"}
+OBJECT = {
+    "id", "object", "created", "owned_by", "kind", "dimensions", "max_tokens", "numbers", "graph", "state", "revision",
+}  # fmt: skip
 
 
 def test_the_list_of_models_is_openais(server: Server) -> None:
@@ -65,12 +70,33 @@ def test_an_unknown_model_in_the_path(server: Server) -> None:
 
 def test_the_registry_in_full(server: Server) -> None:
     body = server.client.get("/models").json()
-    assert body["default"] == {"embedding": "tiny"}
+    assert body["default"] == {"embedding": "tiny", "reranker": "ranker"}
     tiny = body["data"][0]
     assert tiny["names"][0] == "tiny"
     assert set(tiny["names"]) == {"tiny", "tiny-bert", "laboratory/tiny-bert", "text-embedding-3-small"}
     assert tiny["prompts"] == {"query": "検索クエリ: ", "document": "検索文書: "}
-    assert set(tiny) >= OBJECT | {"source", "keep_alive", "truncate", "license", "pooling"}
+    assert set(tiny) >= OBJECT | {"source", "keep_alive", "truncate", "license", "pooling", "pinned", "files"}
+    by_name = {model["name"]: model for model in body["data"]}
+    assert {model["kind"] for model in body["data"]} == {"embedding", "reranker"}
+    assert set(by_name) == {model["id"] for model in server.client.get("/v1/models").json()["data"]}
+    assert by_name["ranker"]["max_tokens"] == 128
+    assert all(set(model) == set(tiny) for model in body["data"]), "every model shows every key"
+
+
+def test_the_catalogue_in_full(in_process_with: Callable[..., InProcess]) -> None:
+    """Models with pins and without, and one of another service."""
+    path = REPOSITORY / "models.yaml"
+    body = in_process_with(models=path).get("/models").json()
+    models = {model["name"]: model for model in body["data"]}
+    assert list(models) == [spec.name for spec in load_registry(path)]
+    default = models[body["default"]["embedding"]]
+    assert default["pinned"] is True
+    assert default["files"]["model.safetensors"]["sha256"]
+    assert {model["pinned"] for model in models.values()} == {True, False, None}
+    assert models["ruri-v3-310m"]["prompts"]["query"] == "検索クエリ: "
+    assert (models["bge-reranker-v2-m3"]["kind"], models["bge-reranker-v2-m3"]["pinned"]) == ("reranker", False)
+    elsewhere = models["cohere-rerank-multilingual"]
+    assert (elsewhere["pinned"], elsewhere["source"], elsewhere["upstream"]["api"]) == (None, None, "cohere")
 
 
 # --- the older shapes ---

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import math
-from typing import Any
+import time
+from typing import Any, Protocol
 
 import numpy as np
 import orjson
@@ -42,6 +43,21 @@ def success_headers(timings: Timings, total_seconds: float, truncated: int) -> d
     if truncated:
         headers["x-sekisho-truncated"] = str(truncated)
     return headers
+
+
+class Measured(Protocol):
+    """What a service gives back, as far as the headers of its answer go."""
+
+    @property
+    def timings(self) -> Timings: ...
+
+    @property
+    def truncated(self) -> int: ...
+
+
+def success(content: Any, result: Measured, began: float) -> Response:
+    """The answer to a request that began at this moment of `time.perf_counter`."""
+    return json_response(content, success_headers(result.timings, time.perf_counter() - began, result.truncated))
 
 
 def error_response(error: SekishoError, *, tei: bool = False) -> Response:

@@ -18,12 +18,42 @@ from sekisho.errors import InvalidRequest, MethodNotAllowed, RouteNotFound, Seki
 from sekisho.http.answers import error_response
 from sekisho.http.guards import Guard, Keys
 from sekisho.http.openapi import document, routes
-from sekisho.http.routes import embed, models, openai, status
+from sekisho.http.paths import Known, Paths
+from sekisho.http.routes import (
+    cohere,
+    embed,
+    models,
+    openai,
+    rerank,
+    score,
+    status,
+    tei_info,
+    tei_root,
+    tei_scores,
+    tei_tokens,
+    tei_vectors,
+)
 from sekisho.observability import logger
 
 log = logger(__name__)
 
-DIALECTS = (openai.dialect, embed.dialect, models.dialect, status.dialect)
+DIALECTS = tuple(
+    module.dialect
+    for module in (
+        openai,
+        cohere,
+        embed,
+        rerank,
+        score,
+        tei_root,
+        tei_vectors,
+        tei_scores,
+        tei_tokens,
+        tei_info,
+        models,
+        status,
+    )
+)
 
 
 def create_app(parts: Parts) -> Starlette:
@@ -36,16 +66,21 @@ def create_app(parts: Parts) -> Starlette:
         preloading.cancel()
         await parts.pool.close()
 
-    paths = {operation.endpoint: operation.path for dialect in DIALECTS for operation in dialect.operations}
+    operations = [operation for dialect in DIALECTS for operation in dialect.operations]
+    paths = {operation.endpoint: operation.path for operation in operations}
+    known = Known.of(path for operation in operations for path in operation.paths)
     keys = Keys(key.get_secret_value() for key in parts.settings.api_keys)
     app = Starlette(
         routes=routes(DIALECTS),
         lifespan=lifespan,
         exception_handlers={HTTPException: _framework_error},
-        middleware=[Middleware(Guard, keys=keys, paths=paths)],
+        middleware=[Middleware(Guard, keys=keys, paths=paths), Middleware(Paths, known=known)],
     )
     app.router.redirect_slashes = False
     app.state.parts = parts
+    app.state.posts = {
+        path: operation.endpoint for operation in operations if operation.method == "POST" for path in operation.paths
+    }
     app.state.openapi = document(DIALECTS)
     return app
 

@@ -4,16 +4,48 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
+from sekisho.contract import Truncation
 from sekisho.errors import BodyTooLarge, ClientGone, InvalidRequest, UnsupportedMediaType
 from sekisho.service.embed import Input
 
 Body = TypeVar("Body", bound=BaseModel)
+
+_TRUNCATIONS: dict[object, Truncation | None] = {
+    None: None,
+    True: "end",
+    False: "none",
+    "END": "end",
+    "START": "start",
+    "NONE": "none",
+}
+
+
+def _read_truncation(value: object) -> Truncation | None:
+    key = value.upper() if isinstance(value, str) else value
+    if not isinstance(key, bool | str | None) or key not in _TRUNCATIONS:
+        raise ValueError('true, false, "END", "START" or "NONE"')
+    return _TRUNCATIONS[key]
+
+
+def _read_dimensions(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("a number")
+    return None if value == 0 else value
+
+
+#: true and END cut the tail, START the head; false and NONE refuse what is too long. As Cohere, Voyage and TEI say it.
+Truncate = Annotated[
+    Truncation | None,
+    BeforeValidator(_read_truncation, json_schema_input_type=bool | Literal["START", "END", "NONE"] | None),
+]
+#: Some clients send 0 for "all of them".
+Dimensions = Annotated[int | None, BeforeValidator(_read_dimensions, json_schema_input_type=int | None)]
 
 _MIB = 1024 * 1024
 _SHOWN_CHARS = 100
@@ -44,7 +76,7 @@ def parse_object(body: bytes, content_type: str) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise _why_not_json(body, content_type, error) from None
     if not isinstance(value, dict):
-        raise InvalidRequest(f"The body must be a JSON object, not {_kind(value)}")
+        raise InvalidRequest(f"The body must be a JSON object, not {kind_of(value)}")
     return value
 
 
@@ -57,8 +89,22 @@ def check(model: type[Body], values: dict[str, Any]) -> Body:
         field = str(problem["loc"][0]) if problem["loc"] else ""
         if problem["type"] == "missing":
             raise InvalidRequest(f"`{field}` is missing", param=field) from None
+        if problem["type"] == "too_short" and not problem["input"]:
+            raise InvalidRequest(
+                f"`{_dotted(problem['loc'])}` is an empty list: send at least one", param=field
+            ) from None
         message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-        raise InvalidRequest(f"`{field}` must be {message}, not {_kind(problem['input'])}", param=field) from None
+        raise InvalidRequest(f"`{field}` must be {message}, not {kind_of(problem['input'])}", param=field) from None
+
+
+def _dotted(location: tuple[str | int, ...]) -> str:
+    """`inputs[0].content`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
+
+
+def without_nulls(values: dict[str, Any]) -> dict[str, Any]:
+    """A null is a key that is not there, so that it never hides another spelling of the same field."""
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def read_inputs(value: object, field: str = "input") -> tuple[list[Input], bool]:
@@ -66,7 +112,7 @@ def read_inputs(value: object, field: str = "input") -> tuple[list[Input], bool]
     if isinstance(value, str):
         return [value], True
     if not isinstance(value, list):
-        raise InvalidRequest(f"`{field}` must be a string or a list, not {_kind(value)}", param=field)
+        raise InvalidRequest(f"`{field}` must be a string or a list, not {kind_of(value)}", param=field)
     if not value:
         raise InvalidRequest(f"`{field}` is an empty list: send at least one text", param=field)
     if all(type(item) is str for item in value):
@@ -84,7 +130,7 @@ def _read_item(item: object, index: int, field: str) -> Input:
         return text
     if isinstance(item, list) and item and all(type(part) is int for part in item):
         return tuple(item)
-    found = "an empty list" if item == [] else _kind(item)
+    found = "an empty list" if item == [] else kind_of(item)
     raise InvalidRequest(
         f"{field}[{index}] must be a string, a list of token ids or an object with a `text`, not {found}", param=field
     )
@@ -137,7 +183,8 @@ def _strings(value: object) -> Iterator[tuple[str, str]]:
             pending += [(f"{where}[{index}]", child) for index, child in enumerate(found)]
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
+    """What a JSON value is, in words for an error."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -26,6 +26,11 @@ OPEN_PATHS = frozenset({"/healthz", "/health", "/livez", "/readyz", "/ping"})
 #: Set in a request's scope by a route that has recognised the shape of text-embeddings-inference.
 TEI_SHAPED = "sekisho.tei_shaped"
 
+_TEI_WORDS = frozenset({"embed", "embed_all", "embed_sparse", "predict", "similarity", "tokenize", "decode"})
+#: The same words behind a version are Cohere's and others'.
+_OTHER_API = re.compile(r"/v[12]/|/(embeddings|rerank|score|models)$")
+_MODEL_PREFIX = "/m/"
+
 _SANE_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
 
 
@@ -111,7 +116,13 @@ def _as_response(scope: Scope, error: Exception) -> Response:
     else:
         log.error("failed", exc_info=error)
         answer = InternalError("Something went wrong in the server; its log has the reason under this request id")
-    return error_response(answer, tei=bool(scope.get(TEI_SHAPED)))
+    return error_response(answer, tei=bool(scope.get(TEI_SHAPED, _asks_tei(scope["method"], scope["path"]))))
+
+
+def _asks_tei(method: str, path: str) -> bool:
+    """Whether a request looks like text-embeddings-inference's before its body is read."""
+    bare = path == "/" or path.startswith(_MODEL_PREFIX) or path.rpartition("/")[2] in _TEI_WORDS
+    return method == "POST" and bare and not _OTHER_API.search(path)
 
 
 def _presented(headers: Headers) -> str:

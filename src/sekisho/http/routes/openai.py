@@ -10,10 +10,9 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sekisho.contract import Truncation
 from sekisho.errors import InvalidRequest
 from sekisho.http.answers import embedding_value, json_response, success_headers
-from sekisho.http.bodies import check, read_inputs
+from sekisho.http.bodies import Dimensions, Truncate, check, read_inputs, without_nulls
 from sekisho.http.departure import unless_gone
 from sekisho.http.openapi import MODEL_ERRORS, Dialect
 from sekisho.http.wiring import json_object, parts_of
@@ -23,6 +22,8 @@ from sekisho.service.quantize import OUTPUT_TYPES, OutputType, quantize
 
 log = logger(__name__)
 dialect = Dialect("embeddings")
+
+_AS_BASE64: tuple[object, ...] = ("base64", ["base64"])
 
 _INPUT_SCHEMA: dict[str, Any] = {
     "description": "A text, a list of texts, a list of token ids, a list of lists of token ids, or a list of {text}",
@@ -40,37 +41,11 @@ _INPUT_SCHEMA: dict[str, Any] = {
 }
 
 
-def _read_truncation(value: object) -> Truncation | None:
-    """true and END cut the tail, START the head; false and NONE refuse what is too long.
-
-    As Cohere, Voyage and TEI say it.
-    """
-    known: dict[object, Truncation | None] = {
-        None: None,
-        True: "end",
-        False: "none",
-        "END": "end",
-        "START": "start",
-        "NONE": "none",
-    }
-    key = value.upper() if isinstance(value, str) else value
-    if not isinstance(key, bool | str | None) or key not in known:
-        raise ValueError('true, false, "END", "START" or "NONE"')
-    return known[key]
-
-
-def _read_dimensions(value: object) -> object:
-    """Some clients send 0 for "all of them"."""
-    if isinstance(value, bool):
-        raise ValueError("a number")
-    return None if value == 0 else value
-
-
 def _read_output_type(value: object) -> object:
     """`output_dtype` is a name, `embedding_types` a list of them; here a vector has one type."""
     if isinstance(value, list):
         if len(value) != 1:
-            raise ValueError("a list of exactly one type on this route")
+            raise ValueError("a list of exactly one type on this route (/v2/embed gives several at once)")
         value = value[0]
     return "float" if value is None else value
 
@@ -86,8 +61,7 @@ class EmbeddingsBody(BaseModel):
         Literal["float", "base64"] | None, Field(description="base64 is little-endian float32")
     ] = None
     dimensions: Annotated[
-        int | None,
-        BeforeValidator(_read_dimensions),
+        Dimensions,
         Field(
             description="Cut the vectors and normalise them again",
             validation_alias=AliasChoices("dimensions", "output_dimension"),
@@ -106,8 +80,7 @@ class EmbeddingsBody(BaseModel):
     ] = None
     instruction: Annotated[str | None, Field(description="For models whose prompt has a place for a task")] = None
     truncate: Annotated[
-        Truncation | None,
-        BeforeValidator(_read_truncation, json_schema_input_type=bool | Literal["START", "END", "NONE"] | None),
+        Truncate,
         Field(
             description="Cut texts that are too long (true, END, START) or refuse them (false, NONE)",
             validation_alias=AliasChoices("truncate", "truncation"),
@@ -146,11 +119,11 @@ class EmbeddingsBody(BaseModel):
     body=EmbeddingsBody,
     example={"input": ["こんにちは", "hello"], "model": "all-minilm-l6-v2"},
     errors=MODEL_ERRORS,
-    aliases=("/embeddings", "/v1/v1/embeddings", "/v1/embeddings/embeddings"),
+    aliases=("/embeddings",),
 )
 async def embeddings(request: Request) -> Response:
     began = time.perf_counter()
-    body = check(EmbeddingsBody, _without_nulls(await json_object(request)))
+    body = check(EmbeddingsBody, _given(await json_object(request)))
     if body.user:
         log.info("user", user=hashlib.sha256(body.user.encode()).hexdigest()[:16])
     service = parts_of(request).embed
@@ -174,8 +147,12 @@ def _content(result: Embedded, body: EmbeddingsBody) -> dict[str, Any]:
     }
 
 
-def _without_nulls(values: dict[str, Any]) -> dict[str, Any]:
-    """A null is a key that is not there, so that it never hides another spelling of the same field."""
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    """What the client said: without nulls, and with Jina's word for base64 in OpenAI's."""
     if "input" in values and values["input"] is None:
         raise InvalidRequest("`input` must be a string or a list, not null", param="input")
-    return {key: value for key, value in values.items() if value is not None}
+    given = without_nulls(values)
+    for key in ("embedding_type", "embedding_types"):
+        if given.get(key) in _AS_BASE64:
+            given |= {key: "float", "encoding_format": "base64"}
+    return given
