@@ -15,7 +15,7 @@ client = OpenAI(
     base_url=os.environ.get("SEKISHO_URL", "http://127.0.0.1:8000") + "/v1",
     api_key=os.environ.get("SEKISHO_API_KEY", "unused"),
 )
-MODEL = "all-minilm-l6-v2"
+MODEL = os.environ.get("EMBEDDING_MODEL", "all-minilm-l6-v2")
 
 documents = [
     "The checkpoint on the old highway closed at sunset.",

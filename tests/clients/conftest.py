@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.clients.environments import EnvironmentMissing, ProgramFailed, run_program
+from tests.clients.columns import COLUMNS
+from tests.clients.environments import LONG, EnvironmentMissing, ProgramFailed, run_program
 from tests.clients.matrix import Matrix, write_between
+from tests.clients.proxy import PROXIED, proxying
 from tests.clients.servers import (
     KEY,
     TINY_BODY_MIB,
@@ -22,19 +24,27 @@ from tests.clients.servers import (
     share_prepared,
     write_registry,
 )
+from tests.clients.values import FEW, SENTENCES, TEXTS, TOKEN_IDS, ranked_documents, texts_at
 from tests.conftest import REPOSITORY
+from tests.goldens.rerank import QUERY
 
-#: (client, program, what it is given) → its report, run once a session.
+#: (environment, program, what it is given) → its report, run once a session.
 RunProgram = Callable[[str, str, object], dict[str, Any]]
+#: Column → what its program reports, run once a session.
+ReportFor = Callable[[str], dict[str, Any]]
 
 #: The name tiktoken gives cl100k_base in its cache: sha1 of the address it would load it from.
 _TIKTOKEN_NAME = "9b5ad71b2ce5302211f9c61530b329a4922fc6a4"
-_ORDER = ("test_openai", "test_langchain", "test_examples")
+_ORDER = (
+    "test_openai", "test_langchain", "test_langchain_others", "test_llamaindex", "test_haystack", "test_cohere",
+    "test_others", "test_litellm", "test_node", "test_client_errors", "test_examples",
+)  # fmt: skip
 _MATRIX = pytest.StashKey[Matrix]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-docs", action="store_true", help="write the matrix into docs/clients.md")
+    parser.addoption("--all-clients", action="store_true", help="also those whose environments are large")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -65,8 +75,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     mark = item.get_closest_marker("check")
     if mark is not None and (report.when == "call" or not report.passed):
-        client = mark.kwargs.get("client") or item.callspec.params["client"]  # type: ignore[attr-defined]
-        item.config.stash[_MATRIX].note(mark.args[0], client, report.outcome)
+        column = mark.kwargs.get("client") or item.callspec.params["client"]  # type: ignore[attr-defined]
+        item.config.stash[_MATRIX].note(mark.args[0], column, report.outcome)
     return report
 
 
@@ -78,12 +88,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for line in matrix.lines():
         terminalreporter.write_line(line)
     if config.getoption("write_docs", default=False):
-        if matrix.passed:
+        if matrix.complete:
             write_between("matrix", matrix.markdown_rows())
             write_between("errors", matrix.markdown_texts())
             terminalreporter.write_line("written into docs/clients.md")
         else:
-            terminalreporter.write_line("docs/clients.md is left as it is: not everything passed")
+            terminalreporter.write_line("docs/clients.md is left as it is: not everything was run and passed")
 
 
 @pytest.fixture(scope="session")
@@ -123,13 +133,51 @@ def tiktoken_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+def skip_if_long(environment: str, config: pytest.Config) -> None:
+    """Where only the quick environments were made."""
+    if environment in LONG and not config.getoption("all_clients"):
+        pytest.skip(f"the environment {environment} is large: scripts/client-matrix runs it, or pytest --all-clients")
+
+
 @pytest.fixture(scope="session")
-def report_of(servers: Servers, tiktoken_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> RunProgram:
+def proxy(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A litellm proxy in front of the servers."""
+    with proxying(tmp_path_factory.mktemp("proxy"), servers) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def given() -> dict[str, Any]:
+    """What every program is given but those of openai and of LangChain's OpenAIEmbeddings."""
+    return {
+        "texts": texts_at(TEXTS),
+        "few": texts_at(FEW),
+        "token_ids": TOKEN_IDS,
+        "query": QUERY,
+        "documents": ranked_documents(),
+        "asked": texts_at(SENTENCES[:1])[0],
+        "sentences": texts_at(SENTENCES[1:]),
+    }
+
+
+@pytest.fixture(scope="session")
+def report_for(report_of: RunProgram, given: dict[str, Any]) -> ReportFor:
+    """Column → what its program reports."""
+    return lambda column: report_of(COLUMNS[column].environment, COLUMNS[column].program, given)
+
+
+@pytest.fixture(scope="session")
+def report_of(
+    servers: Servers, tiktoken_cache: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> RunProgram:
     """Run a program against the servers; the same client and program run once a session."""
     reports: dict[tuple[str, str], dict[str, Any] | Exception] = {}
     variables = servers.variables | {"TIKTOKEN_CACHE_DIR": str(tiktoken_cache)}
 
     def run(client: str, program: str, given: object) -> dict[str, Any]:
+        skip_if_long(client, request.config)
+        if program == PROXIED:
+            variables["PROXY_URL"] = request.getfixturevalue("proxy")
         if (client, program) not in reports:
             home = tmp_path_factory.mktemp("client")
             try:

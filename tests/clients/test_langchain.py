@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from sekisho.contract import Rows
-from tests.clients.conftest import RunProgram
+from tests.clients.conftest import ReportFor, RunProgram
+from tests.clients.rows import KEY
 from tests.clients.servers import MODEL, QUERY_PROMPT, Servers, answer_of
-from tests.clients.values import assert_same, golden_vectors, rows_of, texts_at, unit, value_of, vectors_of
+from tests.clients.values import FEW, assert_same, golden_vectors, rows_of, texts_at, unit, value_of, vectors_of
 from tests.goldens_io import cosines, golden_texts
 
 CLIENT = "langchain"
@@ -90,6 +91,11 @@ def test_long_texts(report: dict[str, Any]) -> None:
 @check("errors: those of the openai package")
 def test_errors(report: dict[str, Any]) -> None:
     assert "The model 'no-such-model' does not exist" in value_of(report, "unknown model")
+
+
+@check(KEY)
+def test_key(report_for: ReportFor) -> None:
+    assert_same(vectors_of(value_of(report_for(CLIENT), "keyed")), golden_vectors(FEW))
 
 
 def test_a_long_text_is_more_than_its_beginning(report: dict[str, Any]) -> None:

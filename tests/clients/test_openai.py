@@ -13,7 +13,19 @@ import pytest
 from tests.clients.conftest import RunProgram
 from tests.clients.environments import OPENAI, EnvironmentMissing, python_of
 from tests.clients.matrix import Matrix
-from tests.clients.servers import DOCUMENT_PROMPT, MODEL, PROMPTS, QUERY_PROMPT, Servers, answer_of
+from tests.clients.servers import (
+    CUT,
+    DOCUMENT_PROMPT,
+    MODEL,
+    PROMPTS,
+    QUERY_PROMPT,
+    RERANKER,
+    STRICT,
+    STRICT_RERANKER,
+    UNREACHABLE,
+    Servers,
+    answer_of,
+)
 from tests.clients.values import (
     assert_same,
     golden_tokens,
@@ -128,7 +140,9 @@ def test_parallel(report: dict[str, Any]) -> None:
 @check("models.list")
 def test_models(report: dict[str, Any]) -> None:
     models = value_of(report, "models")
-    assert [model["id"] for model in models] == [MODEL, "minilm-cut", "minilm-prompts", "unreachable"]
+    assert [model["id"] for model in models] == [
+        MODEL, CUT, PROMPTS, STRICT, RERANKER, STRICT_RERANKER, UNREACHABLE,
+    ]  # fmt: skip
     assert {model["object"] for model in models} == {"model"}
     assert all(isinstance(model["created"], int) and model["owned_by"] for model in models)
 

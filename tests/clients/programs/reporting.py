@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import os
 import sys
 import threading
 import time
@@ -15,7 +16,12 @@ import traceback
 import urllib.request
 from array import array
 from contextlib import contextmanager
+from types import SimpleNamespace
 from urllib.parse import urlsplit
+
+#: Models of the registry that tests/clients/servers.py writes; the strict ones refuse texts that are too long.
+MODEL, STRICT = "all-minilm-l6-v2", "minilm-strict"
+RERANKER, STRICT_RERANKER = "tiny-reranker", "tiny-reranker-strict"
 
 
 def task():
@@ -42,22 +48,79 @@ def pack(vectors):
     return {"rows": len(vectors), "float32": base64.b64encode(flat.tobytes()).decode("ascii")}
 
 
+def failures(use, of, *, ranks=False, leave_out=()):
+    """Steps, `<of>: error: <what>`: what a person sees of what can go wrong.
+
+    `use` does one request, as it is told by `url`, `key` (None: none), `model` and `texts` (documents, where it
+    `ranks`). Where `strict` is not None a text that is too long has to be refused: by the client's own parameter
+    where it has one, else by the model of that name.
+    """
+    usual = {
+        "url": os.environ["SEKISHO_URL"],
+        "key": "unused",
+        "model": RERANKER if ranks else MODEL,
+        "texts": ["hello", "goodbye"],
+        "strict": None,
+    }
+    wrong = {
+        "unknown model": {"model": "no-such-model"},
+        "empty input": {"texts": []},
+        "too long": {"texts": ["word " * 300], "strict": STRICT_RERANKER if ranks else STRICT},
+        "missing key": {"url": os.environ["KEYED_URL"], "key": None},
+        "overload": {"url": os.environ["TINY_URL"], "model": MODEL},
+    }
+
+    def step(name):
+        def attempt():
+            return seen(lambda: use(SimpleNamespace(**(usual | wrong[name]))))
+
+        return lambda: _overloaded(attempt) if name == "overload" else attempt()
+
+    return {f"{of}: error: {name}": step(name) for name in wrong if name not in leave_out}
+
+
+def _overloaded(attempt):
+    for _ in range(3):
+        with full_queue(os.environ["TINY_URL"], int(os.environ["TINY_QUEUE"]), refilled=True):
+            found = attempt()
+        if found["type"] is not None:
+            break
+    return found
+
+
+def seen(step):
+    """The exception that `step` raises, as the last line of a traceback has it; type None where it raises none."""
+    try:
+        value = step()
+    except Exception as error:
+        return {"type": type(error).__name__, "text": str(error)}
+    return {"type": None, "text": repr(value)[:200]}
+
+
 @contextmanager
-def full_queue(url, limit, *, until_refused=False):
+def full_queue(url, limit, *, until_refused=False, refilled=False):
     """While this lasts, more than `limit` tokens wait in the server's queue: a client with a large request hangs on.
 
     until_refused: it hangs up as soon as the server has refused somebody, not at the end of the block.
+    refilled: more clients come as the queue empties.
     """
-    body = json.dumps({"input": [f"{number} " + "word " * 250 for number in range(120)]})
-    address = urlsplit(url)
-    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=60)
     refused = _metric(url, "sekisho_refused_total")
-    connection.request("POST", "/v1/embeddings", body, {"content-type": "application/json"})
+    connections = [_large_request(url)]
     _wait(lambda: _metric(url, "sekisho_queue_tokens") > limit)
+    done = threading.Event()
+
+    def refill():
+        while not done.wait(0.01):
+            if _metric(url, "sekisho_queue_tokens") <= limit:
+                connections.append(_large_request(url))
+
+    filling = threading.Thread(target=refill, daemon=True)
+    if refilled:
+        filling.start()
 
     def hang_up():
         _wait(lambda: _metric(url, "sekisho_refused_total") > refused)
-        connection.close()
+        connections[0].close()
 
     watching = threading.Thread(target=hang_up, daemon=True)
     if until_refused:
@@ -65,10 +128,22 @@ def full_queue(url, limit, *, until_refused=False):
     try:
         yield
     finally:
-        if until_refused:
-            watching.join()
-        connection.close()
+        done.set()
+        for thread, used in ((filling, refilled), (watching, until_refused)):
+            if used:
+                thread.join()
+        for connection in connections:
+            connection.close()
         _wait(lambda: not _metric(url, "sekisho_queue_tokens"))
+
+
+def _large_request(url):
+    """A connection that has asked for much and not yet read the answer."""
+    body = json.dumps({"input": [f"{number} " + "word " * 250 for number in range(120)]})
+    address = urlsplit(url)
+    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=60)
+    connection.request("POST", "/v1/embeddings", body, {"content-type": "application/json"})
+    return connection
 
 
 def _wait(condition):
