@@ -1,6 +1,7 @@
 """Checkpoints as large as the real ones, of random weights: what converting, loading and the longest input take.
 
-Each step runs in a process of its own, so that its peak of memory is its own.
+Each step runs in a process of its own, so that its peak of memory is its own: the largest resident set, the pages of
+mapped weights included. Seconds of CPU are of all threads: beside them, seconds tell how busy the machine was.
 """
 
 from __future__ import annotations
@@ -13,159 +14,69 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.full_size_models import MODELS, STATED, Sized, write_checkpoint
 from sekisho.contract import Contract
 from sekisho.convert.build import convert_directory
 from sekisho.convert.decisions import Choices
-from tests.checkpoints import BERT_MARKS
-from tests.checkpoints_encoders import (
-    LLAMA_MARKS,
-    ROBERTA_MARKS,
-    TinyEncoder,
-    bert,
-    deberta_reranker,
-    gte,
-    modernbert,
-    modernbert_reranker,
-    roberta_reranker,
-    write_tiny_encoder,
-)
+from sekisho.runtime.model import Session
 
-_ENGINES = ("onnxruntime", "openvino")
-
-
-def _ruri(layers: int, hidden: int, heads: int) -> dict[str, Any]:
-    return {
-        "model_type": "modernbert",
-        "num_hidden_layers": layers,
-        "hidden_size": hidden,
-        "num_attention_heads": heads,
-        "intermediate_size": 4 * hidden,
-        "vocab_size": 102_400,
-        "max_position_embeddings": 8192,
-        "global_attn_every_n_layers": 3,
-        "local_attention": 128,
-        "global_rope_theta": 160000.0,
-        "local_rope_theta": 10000.0,
-        "norm_eps": 1e-5,
-        "hidden_activation": "gelu",
-        "classifier_bias": False,
-        "classifier_pooling": "cls",
-        "pad_token_id": 3,
-        "id2label": {"0": "LABEL_0"},
-    }
-
-
-def _bert(kind: str, layers: int, hidden: int, heads: int, vocabulary: int, positions: int) -> dict[str, Any]:
-    return {
-        "model_type": kind,
-        "num_hidden_layers": layers,
-        "hidden_size": hidden,
-        "num_attention_heads": heads,
-        "intermediate_size": 4 * hidden,
-        "vocab_size": vocabulary,
-        "max_position_embeddings": positions,
-        "type_vocab_size": 1 if kind == "xlm-roberta" else 2,
-        "layer_norm_eps": 1e-5 if kind == "xlm-roberta" else 1e-12,
-        "hidden_act": "gelu",
-        "pad_token_id": 1 if kind == "xlm-roberta" else 0,
-        "id2label": {"0": "LABEL_0"},
-    }
-
-
-_GTE = {
-    "model_type": "new",
-    "num_hidden_layers": 12,
-    "hidden_size": 768,
-    "num_attention_heads": 12,
-    "intermediate_size": 3072,
-    "vocab_size": 250_048,
-    "max_position_embeddings": 8192,
-    "type_vocab_size": 1,
-    "layer_norm_eps": 1e-12,
-    "layer_norm_type": "layer_norm",
-    "hidden_act": "gelu",
-    "position_embedding_type": "rope",
-    "rope_theta": 20000.0,
-    "rope_scaling": {"type": "ntk", "factor": 8.0},
-    "pad_token_id": 1,
+#: Engine and number format, as `sekisho doctor` would choose them with and without bfloat16 arithmetic.
+_ENGINES: dict[str, tuple[str, Literal["fp32", "bf16"]]] = {
+    "openvino-bf16": ("openvino", "bf16"),
+    "openvino": ("openvino", "fp32"),
+    "onnxruntime": ("onnxruntime", "fp32"),
 }
-_DEBERTA = {
-    **_bert("deberta-v2", 24, 1024, 16, 128_100, 512),
-    "type_vocab_size": 0,
-    "layer_norm_eps": 1e-7,
-    "relative_attention": True,
-    "position_biased_input": False,
-    "max_relative_positions": -1,
-    "position_buckets": 256,
-    "norm_rel_ebd": "layer_norm",
-    "share_att_key": True,
-    "pos_att_type": "p2c|c2p",
-}
-_RURI_310M = TinyEncoder("ruri-v3-310m", 1, _ruri(25, 768, 12), modernbert, 8192, normalize=False, marks=LLAMA_MARKS)
-
-MODELS = (
-    TinyEncoder("ruri-v3-30m", 1, _ruri(10, 256, 4), modernbert, 8192, normalize=False, marks=LLAMA_MARKS),
-    _RURI_310M,
-    replace(_RURI_310M, name="ruri-v3-reranker-310m", fill=modernbert_reranker, kind="reranker"),
-    TinyEncoder("paraphrase-MiniLM-L12", 1, _bert("bert", 12, 384, 12, 250_037, 512), bert, 512, normalize=False),
-    TinyEncoder("ruri-large", 1, _bert("bert", 24, 1024, 16, 32_768, 512), bert, 512, marks=BERT_MARKS),
-    TinyEncoder("gte-multilingual-base", 1, _GTE, gte, 8192, pooling="cls", marks=ROBERTA_MARKS),
-    TinyEncoder("mxbai-rerank-large-v1", 1, _DEBERTA, deberta_reranker, 512, kind="reranker"),
-    TinyEncoder(
-        "bge-reranker-v2-m3",
-        1,
-        _bert("xlm-roberta", 24, 1024, 16, 250_002, 8194),
-        roberta_reranker,
-        8192,
-        kind="reranker",
-        marks=ROBERTA_MARKS,
-    ),
-)
+_COLUMNS = (
+    "model", "checkpoint", "convert s", "convert peak", "tokens", "engine", "load s", "run s", "of CPU", "run peak",
+    "stated",
+)  # fmt: skip
 
 
-def _make(spec: TinyEncoder, folder: Path) -> dict[str, Any]:
-    source = write_tiny_encoder(spec, folder / "source")
+def _make(spec: Sized, folder: Path) -> dict[str, Any]:
+    source = write_checkpoint(spec, folder / "source")
     return {"bytes": (source / "model.safetensors").stat().st_size}
 
 
-def _convert(spec: TinyEncoder, folder: Path) -> dict[str, Any]:
+def _convert(spec: Sized, folder: Path) -> dict[str, Any]:
+    family = getattr(spec, "family", None)
     start = time.perf_counter()
-    convert_directory(folder / "source", folder / "prepared", Choices(kind=spec.kind, family=spec.family))
+    convert_directory(folder / "source", folder / "prepared", Choices(kind=spec.kind, family=family))
     return {"seconds": time.perf_counter() - start}
 
 
-def _run(engine: str, folder: Path, length: int, rows: int) -> dict[str, Any]:
-    """Load, one input of two tokens, then `rows` of `length` tokens."""
-    contract, directory = Contract.read(folder / "prepared"), folder / "prepared"
+def _run(engine: str, folder: Path, length: int) -> dict[str, Any]:
+    """Load, one input of two tokens, then one of `length` tokens."""
+    directory = folder / "prepared"
+    contract = Contract.read(directory)
     start = time.perf_counter()
     session = _session(engine, directory, contract)
     rng = np.random.Generator(np.random.PCG64(1))
-    given = {name: np.zeros((rows, length), np.int32) for name in contract.inputs}
-    given["attention_mask"][:] = 1
-    given["input_ids"][:] = rng.integers(4, contract.vocabulary, (rows, length))
-    session.run(0, {name: np.ascontiguousarray(value[:1, :2]) for name, value in given.items()})
-    loaded, resident = time.perf_counter() - start, _peak()
-    start = time.perf_counter()
+    given = {name: np.zeros((1, length), np.int32) for name in contract.inputs}
+    if "attention_mask" in given:
+        given["attention_mask"][:] = 1
+    given["input_ids"][:] = rng.integers(4, contract.vocabulary, (1, length))
+    session.run(0, {name: np.ascontiguousarray(value[:, :2]) for name, value in given.items()})
+    loaded = time.perf_counter() - start
+    start, before = time.perf_counter(), time.process_time()
     outputs = session.run(0, given)
-    seconds = time.perf_counter() - start
+    seconds, cpu = time.perf_counter() - start, time.process_time() - before
     if not all(np.isfinite(part).all() for part in outputs):
         raise AssertionError("the outputs are not finite")
-    return {"load_seconds": loaded, "load_peak": resident, "seconds": seconds}
+    return {"load_seconds": loaded, "seconds": seconds, "cpu": cpu}
 
 
-def _session(engine: str, directory: Path, contract: Contract) -> Any:
-    if engine == "openvino":
+def _session(engine: str, directory: Path, contract: Contract) -> Session:
+    """One lane of two threads."""
+    name, precision = _ENGINES[engine]
+    if name == "openvino":
         from sekisho.runtime.openvino import OpenVinoSession
 
-        return OpenVinoSession(directory, contract.outputs, 1, 2, "fp32")
+        return OpenVinoSession(directory, contract.outputs, 1, 2, precision)
     from sekisho.runtime.onnx import OnnxRuntimeSession
 
     return OnnxRuntimeSession(directory, contract.outputs, 1, 2)
@@ -175,12 +86,14 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _in_child(*step: str) -> Mapping[str, Any]:
+def _in_child(*step: str, patience: float) -> Mapping[str, Any]:
     command = [sys.executable, "-m", "benchmarks.full_size", "--step", *step]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=patience)
+    except subprocess.TimeoutExpired:
+        return {"failed": f"more than {patience:,.0f} s"}
     if done.returncode:
-        reason = (done.stderr.strip() or f"ended with {done.returncode}").splitlines()[-1]
-        return {"failed": reason}
+        return {"failed": (done.stderr.strip() or f"ended with {done.returncode}").splitlines()[-1]}
     result: Mapping[str, Any] = json.loads(done.stdout)
     return result
 
@@ -193,7 +106,7 @@ def _step(step: list[str]) -> None:
     elif what == "convert":
         result = _convert(spec, Path(folder))
     else:
-        result = _run(what, Path(folder), int(rest[0]), 1)
+        result = _run(what, Path(folder), int(rest[0]))
     print(json.dumps({**result, "peak": _peak()}))
 
 
@@ -201,47 +114,60 @@ def _gib(count: float) -> str:
     return f"{count / 2**30:.2f} GiB"
 
 
-def _measure(spec: TinyEncoder, lengths: list[int], engines: list[str], console: Console) -> None:
-    table = Table(title=spec.name)
-    for column in ("step", "seconds", "peak of memory"):
-        table.add_column(column)
-
-    def add(label: str, result: Mapping[str, Any], key: str, peak: str = "peak") -> None:
-        shown = (f"{result[key]:.1f}", _gib(result[peak])) if "failed" not in result else ("failed", result["failed"])
-        table.add_row(label, *shown)
-
+def _measure(spec: Sized, lengths: list[int], engines: list[str], patience: float) -> bool:
+    """Print a row for each engine and length; whether all of it went well, within the stated memory."""
     with tempfile.TemporaryDirectory() as folder:
-        made = _in_child("make", spec.name, folder)
-        converted = _in_child("convert", spec.name, folder)
-        add(f"convert {_gib(made.get('bytes', 0))}", converted, "seconds")
+        made = _in_child("make", spec.name, folder, patience=patience)
+        converted = _in_child("convert", spec.name, folder, patience=patience)
+        if problem := made.get("failed") or converted.get("failed"):
+            _row(spec.name, problem)
+            return False
+        first = [spec.name, _gib(made["bytes"]), f"{converted['seconds']:.1f}", _gib(converted["peak"])]
+        good = True
         for engine in engines:
-            for place, length in enumerate(dict.fromkeys(min(length, spec.limit) for length in lengths)):
-                result = _in_child(engine, spec.name, folder, str(length))
-                if place == 0:
-                    add(f"{engine}: load", result, "load_seconds", "load_peak")
-                add(f"{engine}: {length} tokens", result, "seconds")
-    console.print(table)
+            stated = STATED[spec.name].get(engine)
+            for length in dict.fromkeys(min(length, spec.limit) for length in lengths):
+                result = _in_child(engine, spec.name, folder, str(length), patience=patience)
+                _row(*first, f"{length:,}", engine, *_timed(result), f"{stated} GiB" if stated else "")
+                good &= "failed" not in result and (stated is None or result["peak"] <= stated * 2**30)
+    return good
 
 
-def main() -> None:
-    """What scripts/full-size runs."""
+def _timed(result: Mapping[str, Any]) -> list[str]:
+    if "failed" in result:
+        return ["", str(result["failed"]), "", ""]
+    times = [f"{result[key]:.1f}" for key in ("load_seconds", "seconds", "cpu")]
+    return [*times, _gib(result["peak"])]
+
+
+def _row(*cells: str) -> None:
+    print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def main() -> int:
+    """What scripts/full-size runs. 1 where a step failed or took more memory than is stated."""
     parser = argparse.ArgumentParser(prog="scripts/full-size", description=__doc__)
     parser.add_argument("models", nargs="*", help="names; all by default")
-    parser.add_argument("--lengths", default="512,8192", help="tokens of the inputs, with commas between")
-    parser.add_argument("--engines", default=",".join(_ENGINES))
+    parser.add_argument("--lengths", default="8192", help="tokens of the inputs, with commas between")
+    parser.add_argument("--engines", default="openvino-bf16,onnxruntime", help=f"of {', '.join(_ENGINES)}")
+    parser.add_argument("--patience", type=float, default=1200, help="seconds after which a step is given up")
     parser.add_argument("--step", nargs="+", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.step:
         _step(given.step)
-        return
+        return 0
     known = [spec.name for spec in MODELS]
     if unknown := sorted(set(given.models) - set(known)):
         parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(known)}")
+    if unknown := sorted(set(given.engines.split(",")) - set(_ENGINES)):
+        parser.error(f"unknown: {', '.join(unknown)}; known: {', '.join(_ENGINES)}")
     lengths = [int(length) for length in given.lengths.split(",")]
-    for spec in MODELS:
-        if not given.models or spec.name in given.models:
-            _measure(spec, lengths, given.engines.split(","), Console())
+    _row(*_COLUMNS)
+    _row(*("---" for _ in _COLUMNS))
+    chosen = [spec for spec in MODELS if not given.models or spec.name in given.models]
+    good = [_measure(spec, lengths, given.engines.split(","), given.patience) for spec in chosen]
+    return 0 if all(good) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

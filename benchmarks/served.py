@@ -45,7 +45,7 @@ class Ideal:
         catalog = open_catalog(settings)
         spec = catalog.registry.default("embedding")
         prepared = catalog.preparer.prepare(spec)
-        self.choice = choose(this_machine(), settings.engine, spec.precision, settings.threads)
+        self.choice = choose(this_machine(), settings.engine, spec.precision, settings.threads, prepared.contract)
         self._model: LocalModel = load_model(prepared.directory, prepared.contract, self.choice)
         self._passages = [Passage(text) for text in sample]
         encoded = self._model.encode(self._passages, "end")
