@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import socket
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,16 +14,17 @@ from sekisho.catalog.prepare import Preparer
 from sekisho.catalog.registry import load_registry
 from sekisho.settings import Settings
 from tests.checkpoints import TINY_BERTS, write_tiny_bert
+from tests.network import NetworkGuard
 
 REPOSITORY = Path(__file__).parents[1]
 
 WriteRegistry = Callable[[str], Path]
 
 _FOREIGN = ("SEKISHO_", "HF_", "HUGGING")
-_FOREIGN_NAMES = {"HOST", "PORT", "APP_PORT", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
-
-#: Attempts to leave the machine, also those from threads or under an `except`.
-_escapes: list[str] = []
+_FOREIGN_NAMES = {
+    "HOST", "PORT", "APP_PORT", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "MODEL_PATH", "TOKENIZER_PATH",
+    "MAX_LENGTH", "EMBEDDING_MODEL_NAME", "RERANKER_MODEL_NAME", "RERANKER_MODELS_DIR",
+}  # fmt: skip
 
 
 def _own_environment(home: Path) -> None:
@@ -40,31 +38,17 @@ def _own_environment(home: Path) -> None:
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 
-def _is_loopback(host: object) -> bool:
-    if host in {None, "", "localhost", b"localhost"}:
-        return True
-    try:
-        address = ipaddress.ip_address(host.decode() if isinstance(host, bytes) else str(host))
-    except ValueError:
-        return False
-    return address.is_loopback or address.is_unspecified
+def pytest_configure(config: pytest.Config) -> None:
+    """Nothing but loopback, for every test."""
+    config.pluginmanager.register(NetworkGuard(), "network-guard")
 
 
-def _watch(event: str, arguments: tuple[object, ...]) -> None:
-    """Audit hook: refuses to look names up and to connect outside loopback."""
-    if event == "socket.getaddrinfo":
-        host = arguments[0]
-        numeric = isinstance(host, str) and host.replace(".", "").replace(":", "").isalnum() and host[:1].isdigit()
-        if not _is_loopback(host) and not numeric:
-            raise socket.gaierror(socket.EAI_NONAME, "tests look no names up")
-    elif event in {"socket.connect", "socket.sendto"}:
-        address = arguments[1]
-        if isinstance(address, tuple) and not _is_loopback(address[0]):
-            _escapes.append(f"{event} {address}")
-            raise PermissionError(f"tests connect to loopback only, not to {address}")
-
-
-sys.addaudithook(_watch)
+@pytest.fixture
+def refused(request: pytest.FixtureRequest) -> Callable[[], list[str]]:
+    """Takes the attempts to reach the network that a test means to make."""
+    guard = request.config.pluginmanager.get_plugin("network-guard")
+    assert isinstance(guard, NetworkGuard)
+    return guard.take
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -83,11 +67,9 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     directory = tmp_path_factory.mktemp("home")
     _own_environment(directory)
     monkeypatch.setitem(Settings.model_config, "env_file", None)
-    _escapes.clear()
     yield directory
     os.environ.clear()
     os.environ.update(before)
-    assert not _escapes
 
 
 @pytest.fixture(scope="session")
