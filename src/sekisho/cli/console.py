@@ -27,7 +27,7 @@ def columns() -> int:
 
 def print_table(table: Table) -> None:
     """On stdout, within `columns`."""
-    out.print(table, width=columns())
+    Console(width=columns()).print(table)
 
 
 class Failed(Exception):

@@ -33,11 +33,16 @@ def doctor(models: ModelsFile = None, as_json: AsJson = False) -> None:
     table = Table(title="models", title_justify="left")
     for heading in ("model", "state", "graph", "engine", "precision", "lanes × threads", "why"):
         table.add_column(heading, overflow="fold")
+    # Many models share a reason, and it is a sentence.
+    reasons = list(dict.fromkeys(row["why"] for row in report["models"]))
     for row in report["models"]:
         table.add_row(
-            row["model"], row["state"], row["graph"], row["engine"], row["precision"], row["threads"], row["why"]
-        )
+            row["model"], row["state"], row["graph"], row["engine"], row["precision"], row["threads"],
+            str(reasons.index(row["why"]) + 1),
+        )  # fmt: skip
     print_table(table)
+    for number, reason in enumerate(reasons, 1):
+        out.print(f"{number}: {reason}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _diagnose(settings: Settings, catalog: Catalog) -> dict[str, Any]:
