@@ -393,6 +393,7 @@ def test_closing_tells_the_waiting_and_finishes_the_running() -> None:
             for task in waiting:
                 with pytest.raises(NotReady):
                     await asyncio.wait_for(task, 5)
+            await asyncio.sleep(0.05)  # a close that waits for nobody would be done by now
             assert not closing.done()
             on.model.release()
             await closing
