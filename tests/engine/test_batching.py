@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sekisho.engine.batching import Limits, bulk_is_next, choose
@@ -32,6 +32,7 @@ def test_oldest_is_in_and_nobody_twice(lengths: list[int], limits: Limits) -> No
     assert len(set(chosen)) == len(chosen)
 
 
+@example([10] * 5, Limits(window=2))
 @given(lengths_of_jobs, any_limits)
 def test_only_jobs_of_the_window(lengths: list[int], limits: Limits) -> None:
     assert all(0 <= index < min(len(lengths), limits.window) for index in choose(lengths, limits))
