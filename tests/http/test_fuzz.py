@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.http import expect
 from tests.http.conftest import InProcess
+from tests.http.fuzzing import check, fuzzing
 
 FIELDS = [
     "input", "model", "encoding_format", "dimensions", "output_dimension", "input_type", "task", "prompt_name",
@@ -61,20 +61,6 @@ PATHS = [
     "/v1/embeddings", "/embed", "/", "/v1/embed", "/v2/embed", "/similarity", "/predict", "/tokenize", "/decode",
     "/embed_sparse", "/embed_all", "/v1/rerank", "/infinity/rerank", "/v1/score", "/m/m3/embed_sparse", "/m/plain",
 ]  # fmt: skip
-
-fuzzing = settings(
-    max_examples=600,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-
-
-def check(response: httpx.Response) -> None:
-    assert response.status_code in {200, 400, 404, 413, 415}, response.text
-    if response.status_code != 200:
-        assert expect.is_the_one_error_body(response)
-    else:
-        assert json.loads(response.content)
 
 
 @fuzzing

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.http import expect
 from tests.http.conftest import InProcess
+from tests.http.fuzzing import check, fuzzing
 
 PATHS = ["/v1/rerank", "/rerank", "/infinity/rerank", "/v1/score"]
 FIELDS = [
@@ -51,19 +50,6 @@ bodies = st.one_of(
     ),
     values,
 )
-fuzzing = settings(
-    max_examples=600,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-
-
-def check(response: httpx.Response) -> None:
-    assert response.status_code in {200, 400, 404, 413, 415}, response.text
-    if response.status_code != 200:
-        assert expect.is_the_one_error_body(response)
-    else:
-        assert json.loads(response.content)
 
 
 @fuzzing
