@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from sekisho.convert.attention import Heads, attention
+from sekisho.convert.attention import Even, Heads, attention
 from sekisho.convert.blocks import Graph, Value, activation, layer_norm, linear
 from sekisho.convert.family import Config, read
 
 
-def encoder_layer(g: Graph, config: Config, name: str, x: Value, bias: Value, width: int) -> Value:
+def encoder_layer(g: Graph, config: Config, name: str, x: Value, even: Even, width: int) -> Value:
     """Attention and feed-forward, each with its residual and a norm after it."""
     heads = Heads.of(width, read(config, "num_attention_heads", int))
     query, key, value = _projections(g, f"{name}.attention.self", x, width)
-    mixed = attention(g, query, key, value, bias, heads)
+    mixed = attention(g, query, key, value, even, heads)
     mixed = linear(g, mixed, f"{name}.attention.output.dense", width, width)
     x = layer_norm(g, g.op.Add(mixed, x), f"{name}.attention.output.LayerNorm", width, epsilon(config))
     return feed_forward(g, config, name, x, width, epsilon(config))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sekisho.contract import Kind
-from sekisho.convert.attention import padding_bias
+from sekisho.convert.attention import even_keys
 from sekisho.convert.blocks import Graph, Value, layer_norm, linear
 from sekisho.convert.family import Body, Config, Family, labels, read, require
 from sekisho.convert.post_norm import encoder_layer, epsilon
@@ -22,9 +22,9 @@ def build(g: Graph, config: Config, kind: Kind) -> Body:
     ids, mask, *segments = (g.input(name) for name in inputs)
     width = read(config, "hidden_size", int)
     hidden = _embeddings(g, config, ids, segments, width)
-    bias = padding_bias(g, mask)
+    even = even_keys(g, mask)
     for layer in range(read(config, "num_hidden_layers", int)):
-        hidden = encoder_layer(g, config, f"encoder.layer.{layer}", hidden, bias, width)
+        hidden = encoder_layer(g, config, f"encoder.layer.{layer}", hidden, even, width)
     return Body(hidden, mask, inputs, width)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sekisho.contract import Kind
-from sekisho.convert.attention import Heads, attention, padding_bias
+from sekisho.convert.attention import Even, Heads, attention, even_keys
 from sekisho.convert.blocks import Graph, Value, activation, layer_norm, linear
 from sekisho.convert.family import Body, Config, Family, labels, read, require
 
@@ -25,9 +25,9 @@ def build(g: Graph, config: Config, _kind: Kind) -> Body:
     places = g.weight("embeddings.position_embeddings.weight", rows, width)
     x = op.Add(op.Gather(words, ids), op.Slice(places, [0], op.Shape(ids, start=1, end=2), [0]))
     x = layer_norm(g, x, "embeddings.LayerNorm", width, _EPSILON)
-    bias = padding_bias(g, mask)
+    even = even_keys(g, mask)
     for layer in range(read(config, "n_layers", int)):
-        x = _layer(g, config, f"transformer.layer.{layer}", x, bias, width)
+        x = _layer(g, config, f"transformer.layer.{layer}", x, even, width)
     return Body(x, mask, ("input_ids", "attention_mask"), width)
 
 
@@ -38,10 +38,10 @@ def classify(g: Graph, config: Config, body: Body) -> Value:
     return linear(g, dense, "classifier", body.width, labels(config))
 
 
-def _layer(g: Graph, config: Config, name: str, x: Value, bias: Value, width: int) -> Value:
+def _layer(g: Graph, config: Config, name: str, x: Value, even: Even, width: int) -> Value:
     heads, inner = Heads.of(width, read(config, "n_heads", int)), read(config, "hidden_dim", int)
     query, key, value = (linear(g, x, f"{name}.attention.{part}_lin", width, width) for part in ("q", "k", "v"))
-    mixed = attention(g, query, key, value, bias, heads)
+    mixed = attention(g, query, key, value, even, heads)
     mixed = linear(g, mixed, f"{name}.attention.out_lin", width, width)
     x = layer_norm(g, g.op.Add(mixed, x), f"{name}.sa_layer_norm", width, _EPSILON)
     grown = activation(read(config, "activation", str, "gelu"))(g, linear(g, x, f"{name}.ffn.lin1", width, inner))

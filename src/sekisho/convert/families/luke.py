@@ -6,7 +6,7 @@ transformers models/luke/modeling_luke.py. Positions as in RoBERTa, layers as in
 from __future__ import annotations
 
 from sekisho.contract import Kind
-from sekisho.convert.attention import padding_bias
+from sekisho.convert.attention import even_keys
 from sekisho.convert.blocks import Graph
 from sekisho.convert.family import Body, Config, Family, read
 from sekisho.convert.post_norm import counted_embeddings, encoder_layer
@@ -22,9 +22,9 @@ def build(g: Graph, config: Config, _kind: Kind) -> Body:
     ids, mask = g.input("input_ids"), g.input("attention_mask")
     width = read(config, "hidden_size", int)
     hidden = counted_embeddings(g, config, ids, width)
-    bias = padding_bias(g, mask)
+    even = even_keys(g, mask)
     for layer in range(read(config, "num_hidden_layers", int)):
-        hidden = encoder_layer(g, config, f"encoder.layer.{layer}", hidden, bias, width)
+        hidden = encoder_layer(g, config, f"encoder.layer.{layer}", hidden, even, width)
     return Body(hidden, mask, ("input_ids", "attention_mask"), width)
 
 

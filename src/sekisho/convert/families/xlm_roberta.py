@@ -7,7 +7,7 @@ CamemBERT, and jina's implementation with weights of other names.
 from __future__ import annotations
 
 from sekisho.contract import Kind
-from sekisho.convert.attention import padding_bias
+from sekisho.convert.attention import even_keys
 from sekisho.convert.blocks import Graph, Value, linear
 from sekisho.convert.family import Body, Config, Family, labels, read, require
 from sekisho.convert.post_norm import counted_embeddings, encoder_layer
@@ -25,9 +25,9 @@ def build(g: Graph, config: Config, _kind: Kind) -> Body:
     ids, mask = g.input("input_ids"), g.input("attention_mask")
     width = read(config, "hidden_size", int)
     hidden = counted_embeddings(g, config, ids, width)
-    bias = padding_bias(g, mask)
+    even = even_keys(g, mask)
     for layer in range(read(config, "num_hidden_layers", int)):
-        hidden = encoder_layer(g, config, f"encoder.layer.{layer}", hidden, bias, width)
+        hidden = encoder_layer(g, config, f"encoder.layer.{layer}", hidden, even, width)
     return Body(hidden, mask, ("input_ids", "attention_mask"), width)
 
 
