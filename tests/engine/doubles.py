@@ -16,6 +16,7 @@ from prometheus_client import REGISTRY
 
 from sekisho.contract import Contract, Passage, Rows, Tokens, Truncation
 from sekisho.engine.batching import Limits
+from sekisho.engine.cores import Cores
 from sekisho.engine.scheduler import Scheduler
 from sekisho.runtime.spelling import Piece
 
@@ -70,6 +71,7 @@ class FakeModel:
         self.raises: Callable[[Sequence[Tokens]], BaseException | None] = lambda _batch: None
         self.closed = False
         self.running = 0
+        self.most_running = 0
         self._lock = threading.Lock()
         self._open = threading.Event()
         self._open.set()
@@ -90,6 +92,7 @@ class FakeModel:
             self.batches.append(list(batch))
             self.asked.append(tuple(heads))
             self.running += 1
+            self.most_running = max(self.most_running, self.running)
         try:
             self._open.wait(30)
             if self.seconds:
@@ -142,10 +145,11 @@ class Bench:
         limits: Limits | None = None,
         max_queue_tokens: int = 10_000_000,
         contract: Contract = CONTRACT,
+        cores: Cores | None = None,
     ) -> None:
         self.name = f"bench-{next(_names)}"
         self.model = FakeModel(lanes, seconds, contract)
-        self.scheduler = Scheduler(self.name, self.model, limits or Limits(), max_queue_tokens)
+        self.scheduler = Scheduler(self.name, self.model, limits or Limits(), max_queue_tokens, cores)
 
     def metric(self, name: str) -> float:
         return REGISTRY.get_sample_value(name, {"model": self.name}) or 0.0

@@ -8,15 +8,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sekisho.engine.batching import Limits, bulk_is_next, choose
+from sekisho.engine.batching import Limits, budget, bulk_is_next, choose
 
 lengths_of_jobs = st.lists(st.integers(1, 300), min_size=1, max_size=80)
 any_limits = st.builds(
     Limits,
     batch_tokens=st.integers(16, 1024),
     window=st.integers(1, 60),
-    padding=st.floats(1.0, 2.0),
-    small_tokens=st.integers(0, 512),
+    fixed_tokens=st.floats(0.0, 100.0),
     bulk_every=st.integers(2, 6),
 )
 
@@ -54,29 +53,28 @@ def test_a_batch_is_a_run_of_neighbours_in_length(lengths: list[int], limits: Li
 
 
 @given(lengths_of_jobs, any_limits)
-def test_padding_is_bounded_once_a_batch_is_not_small(lengths: list[int], limits: Limits) -> None:
-    chosen = choose(lengths, limits)
-    padded, real = _padded(chosen, lengths), sum(lengths[i] for i in chosen)
-    assert len(chosen) == 1 or padded <= limits.small_tokens or padded <= limits.padding * real
+def test_no_other_run_with_the_oldest_pays_less_for_a_real_token(lengths: list[int], limits: Limits) -> None:
+    def price(picked: list[int]) -> float:
+        return (limits.fixed_tokens + max(picked) * len(picked)) / sum(picked)
 
-
-@given(lengths_of_jobs, any_limits)
-def test_a_batch_stops_growing_only_where_it_is_full(lengths: list[int], limits: Limits) -> None:
-    chosen = choose(lengths, limits)
-    picked = [lengths[index] for index in chosen]
-    left_out = [lengths[i] for i in range(min(len(lengths), limits.window)) if i not in set(chosen)]
-    shorter = max((length for length in left_out if length <= picked[0]), default=None)
-    longer = min((length for length in left_out if length >= picked[-1]), default=None)
-    for neighbour in (shorter, longer):
-        if neighbour is None:
-            continue
-        padded, real = max(*picked, neighbour) * (len(picked) + 1), sum(picked) + neighbour
-        too_much_padding = padded > limits.small_tokens and padded > limits.padding * real
-        assert padded > limits.batch_tokens or too_much_padding
+    window = lengths[: limits.window]
+    order = sorted(range(len(window)), key=window.__getitem__)
+    oldest = order.index(0)
+    runs = [
+        [window[i] for i in order[low : high + 1]]
+        for low in range(oldest + 1)
+        for high in range(oldest, len(order))
+        if low == high or window[order[high]] * (high - low + 1) <= limits.batch_tokens
+    ]
+    assert price([lengths[i] for i in choose(lengths, limits)]) <= min(map(price, runs)) * (1 + 1e-12)
 
 
 def test_equal_lengths_fill_the_budget_exactly() -> None:
     assert len(choose([32] * 100, Limits(batch_tokens=1024))) == 32
+
+
+def test_texts_of_no_token_at_all_are_run() -> None:
+    assert 0 in choose([0, 0, 5], Limits())
 
 
 def test_a_job_over_the_budget_runs_alone() -> None:
@@ -88,9 +86,31 @@ def test_a_long_oldest_job_is_not_padded_onto_short_ones() -> None:
     assert chosen == [0]
 
 
-def test_the_neighbour_with_the_least_padding_comes_first() -> None:
-    chosen = choose([100, 60, 101, 102], Limits(batch_tokens=350, padding=2.0))
-    assert sorted(chosen) == [0, 2, 3]
+def test_what_a_batch_costs_to_start_decides_how_much_it_may_pad() -> None:
+    assert sorted(choose([100, 60, 101, 102], Limits(fixed_tokens=5))) == [0, 2, 3]
+    assert sorted(choose([100, 60, 101, 102], Limits(fixed_tokens=500))) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("waiting", "idle", "yielding", "expected"),
+    [
+        (10_000, 0, False, 1024),
+        (10_000, 0, True, 384),
+        (10_000, 3, False, 1024),
+        (1_000, 1, False, 500),
+        (1_001, 1, False, 501),
+        (1_000, 1, True, 384),
+        (200, 1, False, 128),
+        (200, 0, False, 200),
+        (5, 7, False, 128),
+    ],
+)
+def test_what_idle_lanes_could_run_is_left_for_them(waiting: int, idle: int, yielding: bool, expected: int) -> None:
+    assert budget(waiting, idle, Limits(), yielding=yielding) == expected
+
+
+def test_a_batch_is_never_larger_than_the_machine_allows() -> None:
+    assert budget(10_000, 0, Limits(batch_tokens=64), yielding=True) == 64
 
 
 @pytest.mark.parametrize(

@@ -1,31 +1,40 @@
 """What runs next: a pure decision over the waiting jobs.
 
-Padding is paid for, so a batch is a run of neighbours in length. It always holds the oldest job of its class, so
-nothing
-starves; short interactive requests go first, and bulk gets every few turns. There is no timer: a batch is whatever has
-gathered while the last one ran.
+A batch costs `fixed_tokens` to start and a token for every padded token (`runtime/tuning.py` measures the one in units
+of the other), so the best batch is the one that pays least for each real token. It always holds the oldest job of its
+class, so nothing starves; short interactive requests go first, and bulk gets every few turns. There is no timer: a
+batch is whatever has gathered while the last one ran.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 
 @dataclass(frozen=True)
 class Limits:
     """batch_tokens: most padded tokens (longest × rows) in a batch; a single longer job still runs, alone.
 
+    yielding_tokens: the same for bulk while interactive requests are about, which wait for what runs before them.
+    fixed_tokens: what starting a batch costs, in tokens.
     window: how many of the oldest jobs are looked at.
-    padding: padded ÷ real tokens at which a batch stops growing, once it holds `small_tokens`.
     bulk_every: while both classes wait, one batch in this many is bulk.
     """
 
     batch_tokens: int = 1024
+    yielding_tokens: int = 384
+    fixed_tokens: float = 16.0
     window: int = 256
-    padding: float = 1.08
-    small_tokens: int = 256
     bulk_every: int = 4
+
+    @property
+    def worth_sharing(self) -> int:
+        """A batch of less is not divided between lanes: starting the second would cost an eighth of it."""
+        return math.ceil(8 * self.fixed_tokens)
 
 
 def bulk_is_next(interactive: int, bulk: int, interactive_run: int, limits: Limits) -> bool:
@@ -36,36 +45,34 @@ def bulk_is_next(interactive: int, bulk: int, interactive_run: int, limits: Limi
     return bool(bulk) and (not interactive or interactive_run >= limits.bulk_every - 1)
 
 
-def choose(lengths: Sequence[int], limits: Limits) -> list[int]:
+def budget(waiting_tokens: int, idle_lanes: int, limits: Limits, *, yielding: bool) -> int:
+    """Most padded tokens of the next batch: what idle lanes could run at the same time is left for them.
+
+    waiting_tokens: of the class that is next; yielding: it is bulk, and interactive requests are about.
+    """
+    most = limits.yielding_tokens if yielding else limits.batch_tokens
+    share = math.ceil(waiting_tokens / (idle_lanes + 1))
+    return min(most, limits.batch_tokens, max(share, limits.worth_sharing))
+
+
+def choose(lengths: Sequence[int], limits: Limits, most_tokens: int | None = None) -> list[int]:
     """Indices of the jobs of the next batch, shortest first.
 
     lengths: tokens of the waiting jobs of one class, oldest first. The oldest is always chosen.
+    most_tokens: padded, in place of `limits.batch_tokens`.
     """
-    order = sorted(range(min(len(lengths), limits.window)), key=lengths.__getitem__)
-    low = high = order.index(0)
-    real = lengths[0]
-    while True:
-        grown = _grow(lengths, order, low, high, real, limits)
-        if grown is None:
-            return order[low : high + 1]
-        low, high, real = grown
-
-
-def _grow(
-    lengths: Sequence[int], order: Sequence[int], low: int, high: int, real: int, limits: Limits
-) -> tuple[int, int, int] | None:
-    """The run order[low..high] with the neighbour that adds the least padding; None where the batch is full."""
-    best: tuple[int, int, int] | None = None
-    least = -1
-    for new_low, new_high in ((low - 1, high), (low, high + 1)):
-        if new_low < 0 or new_high >= len(order):
-            continue
-        added = lengths[order[new_low if new_low < low else new_high]]
-        padded = lengths[order[new_high]] * (new_high - new_low + 1)
-        total = real + added
-        if padded > limits.batch_tokens or (padded > limits.small_tokens and padded > limits.padding * total):
-            continue
-        waste = padded - total
-        if best is None or waste < least:
-            best, least = (new_low, new_high, total), waste
-    return best
+    if len(lengths) == 1:
+        return [0]
+    within = np.maximum(lengths[: limits.window], 1)  # no token at all is run as one of padding
+    order = np.argsort(within, kind="stable")
+    ordered = within[order]
+    oldest = int(np.flatnonzero(order == 0)[0])
+    before = np.concatenate(([0], np.cumsum(ordered)))
+    # Every run of neighbours that holds the oldest: first ≤ oldest ≤ last.
+    first, last = np.arange(oldest + 1)[:, None], np.arange(oldest, len(ordered))[None, :]
+    padded = ordered[last] * (last - first + 1)
+    cost = (limits.fixed_tokens + padded) / (before[last + 1] - before[first])
+    cost[padded > (limits.batch_tokens if most_tokens is None else most_tokens)] = np.inf
+    cost[oldest, 0] = min(cost[oldest, 0], np.finfo(np.float64).max)  # alone it runs, however long it is
+    low, high = np.unravel_index(np.argmin(cost), cost.shape)
+    return [int(index) for index in order[low : oldest + high + 1]]

@@ -12,7 +12,8 @@ import time
 from collections.abc import Sequence
 
 from sekisho.contract import Rows, Tokens
-from sekisho.engine.batching import Limits, bulk_is_next, choose
+from sekisho.engine.batching import Limits, budget, bulk_is_next, choose
+from sekisho.engine.cores import Cores
 from sekisho.engine.ticket import Job, Result, Ticket
 from sekisho.errors import InternalError, NotReady, OutOfMemory, Overloaded, SekishoError
 from sekisho.observability import BATCHES, DROPPED, LANE_FAILURES, PADDED_TOKENS, QUEUE_TOKENS, REFUSED, TOKENS, logger
@@ -20,22 +21,42 @@ from sekisho.runtime.model import Model
 
 log = logger(__name__)
 
+#: How long after the last interactive request bulk still runs in small batches.
+_YIELDING_SECONDS = 1.0
+
 
 class Scheduler:
     """Runs the jobs of one model on its lanes, in batches that `batching` chooses."""
 
-    def __init__(self, name: str, model: Model, limits: Limits, max_queue_tokens: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        model: Model,
+        limits: Limits,
+        max_queue_tokens: int,
+        cores: Cores | None = None,
+        threads: int = 1,
+    ) -> None:
+        """cores: shared by the models of this process; None: there is no other model.
+
+        threads: cores that a lane keeps busy; 0 where its device computes elsewhere.
+        """
         self._name = name
         self._model = model
         self._limits = limits
         self._max_queue_tokens = max_queue_tokens
+        self._cores = Cores(model.lanes * threads) if cores is None else cores
+        self._threads = threads
         self._heads = model.contract.heads
         self._changed = threading.Condition()
         self._interactive: list[Job] = []
         self._bulk: list[Job] = []
         self._queued_tokens = 0
         self._interactive_run = 0
+        self._last_interactive = -_YIELDING_SECONDS
+        self._idle = 0
         self._closing = False
+        self._metrics = _Metrics(name)
         self._lanes = [self._start_lane(lane) for lane in range(model.lanes)]
 
     async def run(self, texts: Sequence[Tokens], heads: Sequence[str] = ()) -> Result:
@@ -62,7 +83,7 @@ class Scheduler:
             ticket.fail(NotReady("The model is being unloaded: send the request again"))
         for lane in self._lanes:
             lane.join()
-        QUEUE_TOKENS.labels(self._name).set(0)
+        self._metrics.queue_tokens.set(0)
 
     @property
     def queued_tokens(self) -> int:
@@ -81,14 +102,18 @@ class Scheduler:
             # A request that alone exceeds the limit is let into an empty queue: whether it may be that long is not
             # our question.
             if self._queued_tokens and self._queued_tokens + tokens > self._max_queue_tokens:
-                REFUSED.labels(self._name).inc()
+                self._metrics.refused.inc()
                 raise Overloaded(
                     f"{self._queued_tokens:,} tokens wait for this model and it takes {self._max_queue_tokens:,}: "
                     "send the request again a little later"
                 )
-            (self._bulk if ticket.bulk else self._interactive).extend(jobs)
+            if ticket.bulk:
+                self._bulk.extend(jobs)
+            else:
+                self._interactive.extend(jobs)
+                self._last_interactive = ticket.queued
             self._queued_tokens += tokens
-            QUEUE_TOKENS.labels(self._name).set(self._queued_tokens)
+            self._metrics.queue_tokens.set(self._queued_tokens)
             self._changed.notify(len(jobs))
 
     def _start_lane(self, lane: int) -> threading.Thread:
@@ -100,25 +125,39 @@ class Scheduler:
         """A lane's whole life. It ends when the scheduler closes; ended by anything else, another takes its place."""
         batch: list[Job] = []
         try:
-            while batch := self._take():
-                self._run(lane, batch)
+            while self._await_work():
+                with self._cores.lent(self._threads, self._urgent):
+                    batch = self._take()
+                    if batch:
+                        self._run(lane, batch)
         except BaseException as error:
-            LANE_FAILURES.labels(self._name).inc()
+            self._metrics.lane_failures.inc()
             log.exception("lane_ended", model=self._name, lane=lane)
             for job in batch:
                 job.ticket.fail(InternalError(f"The model's worker ended: {type(error).__name__}"))
             if not self._closing:
                 self._lanes[lane] = self._start_lane(lane)
 
-    def _take(self) -> list[Job]:
-        """The next batch, waiting for one; empty when the scheduler closes."""
+    def _await_work(self) -> bool:
+        """Wait until there is something to run; False when the scheduler closes."""
         with self._changed:
             while not self._closing:
                 self._drop_departed()
                 if self._interactive or self._bulk:
-                    return self._pick()
+                    return True
+                self._idle += 1
                 self._changed.wait()
-        return []
+                self._idle -= 1
+        return False
+
+    def _urgent(self) -> bool:
+        return bool(self._interactive)
+
+    def _take(self) -> list[Job]:
+        """The next batch; empty where another lane has taken the rest."""
+        with self._changed:
+            self._drop_departed()
+            return self._pick() if self._interactive or self._bulk else []
 
     def _drop_departed(self) -> None:
         """Only the jobs that could be chosen now are looked at; the rest will be when their turn comes."""
@@ -130,21 +169,23 @@ class Scheduler:
                     break
                 queue[: len(window)] = staying
                 self._queued_tokens -= sum(len(job.tokens) for job in window if job.ticket.gone)
-                DROPPED.labels(self._name).inc(len(window) - len(staying))
+                self._metrics.dropped.inc(len(window) - len(staying))
                 # Where nothing is left, no batch will say so.
-                QUEUE_TOKENS.labels(self._name).set(self._queued_tokens)
+                self._metrics.queue_tokens.set(self._queued_tokens)
 
     def _pick(self) -> list[Job]:
         bulk = bulk_is_next(len(self._interactive), len(self._bulk), self._interactive_run, self._limits)
         queue = self._bulk if bulk else self._interactive
         self._interactive_run = 0 if bulk else self._interactive_run + 1
         window = queue[: self._limits.window]
-        chosen = choose([len(job.tokens) for job in window], self._limits)
+        lengths = [len(job.tokens) for job in window]
+        yielding = bulk and time.perf_counter() - self._last_interactive < _YIELDING_SECONDS
+        chosen = choose(lengths, self._limits, budget(sum(lengths), self._idle, self._limits, yielding=yielding))
         batch = [window[index] for index in chosen]
         taken = set(chosen)
         queue[: len(window)] = [job for index, job in enumerate(window) if index not in taken]
-        self._queued_tokens -= sum(len(job.tokens) for job in batch)
-        QUEUE_TOKENS.labels(self._name).set(self._queued_tokens)
+        self._queued_tokens -= sum(lengths[index] for index in chosen)
+        self._metrics.queue_tokens.set(self._queued_tokens)
         return batch
 
     def _run(self, lane: int, batch: list[Job]) -> None:
@@ -165,7 +206,7 @@ class Scheduler:
 
     def _recover(self, lane: int, batch: list[Job], error: Exception) -> None:
         """One text must not take its neighbours down: a batch of several that fails is run again one by one."""
-        LANE_FAILURES.labels(self._name).inc()
+        self._metrics.lane_failures.inc()
         log.error("batch_failed", model=self._name, rows=len(batch), error=f"{type(error).__name__}: {error}")
         if len(batch) > 1:
             for job in batch:
@@ -180,13 +221,17 @@ class Scheduler:
             outputs, last = outputs[: -len(heads)], outputs[-len(heads) :]
             for row, job in enumerate(batch):
                 job.ticket.place_heads(job.index, row, dict(zip(heads, last, strict=True)))
+        places: dict[Ticket, tuple[list[int], list[int]]] = {}
+        for row, job in enumerate(batch):
+            indices, rows = places.setdefault(job.ticket, ([], []))
+            indices.append(job.index)
+            rows.append(row)
         with self._changed:
-            for row, job in enumerate(batch):
-                ticket = job.ticket
-                ticket.place(job.index, row, outputs)
+            for ticket, (indices, rows) in places.items():
+                ticket.place(indices, rows, outputs)
                 ticket.started = max(ticket.started, began)
                 ticket.run_seconds = max(ticket.run_seconds, seconds)
-                ticket.left -= 1
+                ticket.left -= len(rows)
                 if ticket.left == 0 and not ticket.gone:
                     finished.append(ticket)
         if finished:
@@ -194,9 +239,22 @@ class Scheduler:
 
     def _count(self, batch: list[Job]) -> None:
         lengths = [len(job.tokens) for job in batch]
-        BATCHES.labels(self._name).inc()
-        TOKENS.labels(self._name).inc(sum(lengths))
-        PADDED_TOKENS.labels(self._name).inc(max(lengths) * len(lengths))
+        self._metrics.batches.inc()
+        self._metrics.tokens.inc(sum(lengths))
+        self._metrics.padded_tokens.inc(max(lengths) * len(lengths))
+
+
+class _Metrics:
+    """Those of one model, looked up once."""
+
+    def __init__(self, name: str) -> None:
+        self.batches = BATCHES.labels(name)
+        self.dropped = DROPPED.labels(name)
+        self.lane_failures = LANE_FAILURES.labels(name)
+        self.padded_tokens = PADDED_TOKENS.labels(name)
+        self.queue_tokens = QUEUE_TOKENS.labels(name)
+        self.refused = REFUSED.labels(name)
+        self.tokens = TOKENS.labels(name)
 
 
 def _as_answer(error: Exception) -> SekishoError:

@@ -47,12 +47,15 @@ class Ticket:
         self.started = 0.0
         self.run_seconds = 0.0
 
-    def place(self, index: int, row: int, outputs: Sequence[Rows]) -> None:
-        """Keep row `row` of a batch's outputs as the answer to text `index`."""
+    def place(self, indices: list[int], rows: list[int], outputs: Sequence[Rows]) -> None:
+        """Keep these rows of a batch's outputs as the answers to texts `indices`."""
+        if len(self.texts) == 1:
+            self._outputs = [output[rows[0] : rows[0] + 1] for output in outputs]
+            return
         if self._outputs is None:
             self._outputs = [np.empty((len(self.texts), output.shape[1]), np.float32) for output in outputs]
         for kept, output in zip(self._outputs, outputs, strict=True):
-            kept[index] = output[row]
+            kept[indices] = output[rows]
 
     def place_heads(self, index: int, row: int, outputs: Mapping[str, Rows]) -> None:
         """Keep what text `index` asked for beside its rows, without the padding of its batch."""

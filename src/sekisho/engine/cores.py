@@ -1,0 +1,86 @@
+"""The cores of this machine, lent to the lanes of all models: what runs at once never has more threads than cores.
+
+Without it two busy models would run twice as many threads as there are cores, each batch taking twice as long and
+keeping twice the memory, and a bulk job of one model would slow down the short requests of another.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+#: While both kinds of lanes wait, one turn in this many goes to a lane that has only bulk work.
+_BULK_EVERY = 4
+
+
+def next_turn(urgent: Sequence[bool], urgent_run: int) -> int:
+    """Which of the waiting lanes is next, oldest first: one with interactive work, and now and then one without.
+
+    urgent_run: turns given to interactive work since the last one given to bulk.
+    """
+    wanted = not (urgent_run >= _BULK_EVERY - 1 and False in urgent)
+    return urgent.index(wanted) if wanted in urgent else 0
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    cores: int
+    urgent: Callable[[], bool]
+    granted: threading.Event = field(default_factory=threading.Event)
+
+
+class Cores:
+    """Lends `count` cores. A lane that needs several waits until they are free, and nobody passes it meanwhile."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._free = count
+        self._waiting: deque[_Waiting] = deque()
+        self._urgent_run = 0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def lent(self, cores: int, urgent: Callable[[], bool]) -> Iterator[None]:
+        """As many cores, or all where there are fewer; 0, for a lane whose device computes elsewhere, never waits.
+
+        urgent: whether the lane has interactive work; asked again whenever cores come free, while it waits.
+        """
+        cores = min(cores, self._count)
+        if cores:
+            self._borrow(cores, urgent)
+        try:
+            yield
+        finally:
+            if cores:
+                self._give_back(cores)
+
+    def _borrow(self, cores: int, urgent: Callable[[], bool]) -> None:
+        with self._lock:
+            if cores <= self._free and not self._waiting:
+                self._free -= cores
+                return
+            mine = _Waiting(cores, urgent)
+            self._waiting.append(mine)
+        mine.granted.wait()
+
+    def _give_back(self, cores: int) -> None:
+        with self._lock:
+            self._free += cores
+            while self._waiting and self._grant_next():
+                pass
+
+    def _grant_next(self) -> bool:
+        """Whether the one whose turn it is could be served."""
+        turns = [waiting.urgent() for waiting in self._waiting]
+        index = next_turn(turns, self._urgent_run)
+        chosen = self._waiting[index]
+        if chosen.cores > self._free:
+            return False
+        self._urgent_run = self._urgent_run + 1 if turns[index] else 0
+        self._free -= chosen.cores
+        del self._waiting[index]
+        chosen.granted.set()
+        return True
