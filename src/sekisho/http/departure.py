@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 
@@ -12,12 +12,56 @@ from sekisho.errors import ClientGone
 
 T = TypeVar("T")
 
+#: In a request's scope, put there by our own protocol: the `Connection` it came on.
+CONNECTION = "sekisho.connection"
+
+
+class Connection:
+    """What works for the client of one connection, to be cancelled when it closes."""
+
+    __slots__ = ("_gone", "_working")
+
+    def __init__(self) -> None:
+        self._gone = False
+        self._working: set[asyncio.Task[Any]] = set()
+
+    def closed(self) -> None:
+        """Tell everybody; whoever asks later finds out too."""
+        self._gone = True
+        for task in self._working:
+            task.cancel()
+
+    async def unless_closed(self, work: Awaitable[T]) -> T:
+        """The result of `work`, which is cancelled when the connection closes. Raises ClientGone."""
+        current = asyncio.current_task()
+        if current is None:
+            raise RuntimeError("outside of a task")
+        if self._gone:
+            current.cancel()
+        self._working.add(current)
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if not self._gone:
+                raise
+            raise _gone(current) from None
+        finally:
+            self._working.discard(current)
+
 
 async def unless_gone(request: Request, work: Awaitable[T]) -> T:
     """The result of `work`, which is cancelled when the client disconnects. Call it after the body has been read.
 
     Raises ClientGone, and whatever `work` raises.
     """
+    connection: Connection | None = request.scope.get(CONNECTION)
+    if connection is not None:
+        return await connection.unless_closed(work)
+    return await _listening(request, work)
+
+
+async def _listening(request: Request, work: Awaitable[T]) -> T:
+    """The same under another server, by what every one offers: a task a request, 30 µs that our own need not pay."""
     current = asyncio.current_task()
     gone = False
 
@@ -35,7 +79,11 @@ async def unless_gone(request: Request, work: Awaitable[T]) -> T:
     except asyncio.CancelledError:
         if not gone or current is None:
             raise
-        current.uncancel()
-        raise ClientGone("The client hung up before its answer was ready") from None
+        raise _gone(current) from None
     finally:
         listener.cancel()
+
+
+def _gone(current: asyncio.Task[Any]) -> ClientGone:
+    current.uncancel()
+    return ClientGone("The client hung up before its answer was ready")

@@ -8,6 +8,7 @@ import random
 import re
 import time
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import structlog
@@ -30,6 +31,9 @@ _TEI_WORDS = frozenset({"embed", "embed_all", "embed_sparse", "predict", "simila
 #: The same words behind a version are Cohere's and others'.
 _OTHER_API = re.compile(r"/v[12]/|/(embeddings|rerank|score|models)$")
 _MODEL_PREFIX = "/m/"
+
+#: Finding a metric by its labels costs more than counting in it. Routes and statuses are few.
+_requests, _request_seconds = lru_cache(REQUESTS.labels), lru_cache(REQUEST_SECONDS.labels)
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
 
@@ -141,6 +145,6 @@ def _request_id(given: str) -> str:
 
 
 def _account(method: str, path: str, status: int, seconds: float) -> None:
-    REQUESTS.labels(path, str(status)).inc()
-    REQUEST_SECONDS.labels(path).observe(seconds)
+    _requests(path, str(status)).inc()
+    _request_seconds(path).observe(seconds)
     log.debug("answered", method=method, route=path, status=status, ms=round(seconds * 1000, 2))

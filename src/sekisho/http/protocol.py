@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from urllib.parse import quote_from_bytes
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sekisho.errors import InvalidRequest
 from sekisho.http.answers import error_response
+from sekisho.http.departure import CONNECTION, Connection
 
 #: Every byte that may stand in a request line as it is, `%` included: what is encoded already stays so.
 _ASCII = "".join(map(chr, range(0x20, 0x7F)))
@@ -17,6 +19,17 @@ class Protocol(HttpToolsProtocol):
     """uvicorn's, whose parser refuses a URL with raw UTF-8 in it; `curl "…/embed?q=動的計画法"` sends just that."""
 
     _inside_message = False
+    _connection: Connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        """A client is here."""
+        self._connection = Connection()
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone."""
+        super().connection_lost(exc)
+        self._connection.closed()
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the connection."""
@@ -30,6 +43,7 @@ class Protocol(HttpToolsProtocol):
         """The parser's callback for a request's first byte."""
         self._inside_message = True
         super().on_message_begin()
+        self.scope[CONNECTION] = self._connection  # type: ignore[literal-required]  # ASGI allows more keys
 
     def on_message_complete(self) -> None:
         """The parser's callback for a request's last byte."""
