@@ -23,7 +23,7 @@ WriteRegistry = Callable[[str], Path]
 _FOREIGN = ("SEKISHO_", "HF_", "HUGGING")
 _FOREIGN_NAMES = {
     "HOST", "PORT", "APP_PORT", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "MODEL_PATH", "TOKENIZER_PATH",
-    "MAX_LENGTH", "EMBEDDING_MODEL_NAME", "RERANKER_MODEL_NAME", "RERANKER_MODELS_DIR",
+    "MAX_LENGTH", "EMBEDDING_MODEL_NAME", "RERANKER_MODEL_NAME", "RERANKER_MODELS_DIR", "WORKERS",
 }  # fmt: skip
 
 
@@ -33,6 +33,7 @@ def _own_environment(home: Path) -> None:
         if name.startswith(_FOREIGN) or name.upper() in _FOREIGN_NAMES:
             del os.environ[name]
     os.environ["SEKISHO_HOME"] = str(home)
+    os.environ["SEKISHO_TUNE"] = "off"  # seconds for each model that a test prepares
     os.environ["HF_HOME"] = str(home / "hub")
     os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"

@@ -89,7 +89,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 def alone(*arguments: object, stdin: str = "", **environment: str) -> Ended:
     """In a process of its own, through the installed console script."""
-    kept = {name: os.environ[name] for name in ("PATH", "SEKISHO_HOME", "HF_HOME", "HF_ENDPOINT")}
+    kept = {name: os.environ[name] for name in ("PATH", "SEKISHO_HOME", "SEKISHO_TUNE", "HF_HOME", "HF_ENDPOINT")}
     done = subprocess.run(
         [Path(sys.executable).with_name("sekisho"), *map(str, arguments)],
         input=stdin, env=kept | environment, capture_output=True, text=True, check=False, timeout=60,
@@ -600,7 +600,7 @@ def test_embedding_the_default_model_in_a_process_of_its_own(minilm_home: Path) 
 def test_a_closed_pipe_is_no_crash(registry: Path) -> None:
     """`sekisho embed … | head -1`"""
     command = [str(Path(sys.executable).with_name("sekisho")), "embed", "--models", str(registry)]
-    environment = {name: os.environ[name] for name in ("PATH", "SEKISHO_HOME")}
+    environment = {name: os.environ[name] for name in ("PATH", "SEKISHO_HOME", "SEKISHO_TUNE")}
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
     ) as process:

@@ -11,7 +11,7 @@ import pytest
 from platformdirs import user_cache_path
 from pydantic import ValidationError
 
-from sekisho.settings import Settings
+from sekisho.settings import Settings, visible_cards
 
 
 def test_defaults_are_for_this_machine_alone(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,13 +40,20 @@ ENVIRONMENT = {
     "home": "/elsewhere",
     "offline": "true",
     "engine": "openvino",
+    "device": "cuda:1",
+    "device_memory_mib": "8192",
     "threads": "3",
+    "tune": "auto",
+    "workers": "3",
     "api_keys": "one",
     "anonymous": "1",
     "max_body_mib": "0.5",
     "max_request_tokens": "10",
     "max_queue_tokens": "20",
     "batch_tokens": "64",
+    "cache_mib": "0.5",
+    "cache_seconds": "60",
+    "redis_url": "redis://127.0.0.1",
     "load_retry_seconds": "0",
     "drain_seconds": "1.5",
     "log_format": "json",
@@ -64,7 +71,7 @@ def test_every_field_is_an_environment_variable(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv(f"SEKISHO_{field.upper()}", value)
     after = getattr(Settings(), field)
     assert after != before
-    if field != "api_keys":
+    if field not in {"api_keys", "redis_url"}:
         assert str(after).lower() in {value, "true", f"{value}.0"}
 
 
@@ -78,6 +85,7 @@ def test_every_field_is_an_environment_variable(monkeypatch: pytest.MonkeyPatch,
         ("EMBEDDING_MODEL_NAME", "BAAI/bge-m3", "embedding_model", "BAAI/bge-m3", "ruri-v3-30m", "ruri-v3-30m"),
         ("RERANKER_MODEL_NAME", "a/b", "reranker_model", "a/b", "c", "c"),
         ("RERANKER_MODELS_DIR", "/app/models", "home", Path("/app/models"), "/mine", Path("/mine")),
+        ("WORKERS", "2", "workers", 2, "3", 3),
         ("MAX_LENGTH", "256", "max_length", 256, "128", 128),
         ("MODEL_PATH", "a.onnx", "model_path", Path("a.onnx"), "b.onnx", Path("b.onnx")),
         ("TOKENIZER_PATH", "a", "tokenizer_path", Path("a"), "b", Path("b")),
@@ -140,6 +148,12 @@ def test_keys_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "very-secret" not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
 
 
+def test_the_password_of_a_redis_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEKISHO_REDIS_URL", "redis://:very-secret@127.0.0.1")
+    settings = Settings()
+    assert "very-secret" not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -155,6 +169,9 @@ def test_keys_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         ("DRAIN_SECONDS", "-1"),
         ("LOAD_RETRY_SECONDS", "inf"),
         ("BATCH_TOKENS", "15"),
+        ("CACHE_MIB", "-1"),
+        ("CACHE_MIB", "inf"),
+        ("CACHE_SECONDS", "0"),
         ("MAX_LENGTH", "7"),
         ("MAX_QUEUE_TOKENS", "0"),
         ("LOG_FORMAT", "xml"),
@@ -179,10 +196,27 @@ def test_other_variables_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_dotenv_file_is_read_below_the_environment(tmp_path: Path) -> None:
     """In a process of its own: tests read none."""
     (tmp_path / ".env").write_text("SEKISHO_PORT=8101\nSEKISHO_THREADS=2\nSEKISHO_HOME=/from/file\nOTHER=1\n")
-    program = "from sekisho.settings import Settings; import json; s = Settings()\n"
+    program = "from sekisho.settings import Settings, visible_cards; import json; s = Settings()\n"
     program += "print(json.dumps([s.port, s.threads, str(s.home)]))"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, env={"SEKISHO_PORT": "8102"}, capture_output=True, text=True,
         check=True,
     )  # fmt: skip
     assert json.loads(done.stdout) == [8102, 2, "/from/file"]
+
+
+@pytest.mark.parametrize("value", ["gpu", "cuda:", "cuda:x", "cpu:0", "coreml:1", "CUDA", "mps", " cuda"])
+def test_a_device_that_is_none_is_refused_with_those_there_are(value: str) -> None:
+    with pytest.raises(ValidationError, match="auto, cpu, cuda, cuda:1, migraphx, rocm or coreml is expected"):
+        Settings(device=value)
+
+
+@pytest.mark.parametrize("value", [None, "", "0,1"])
+def test_which_cards_are_visible_is_told_apart_from_none_set(
+    monkeypatch: pytest.MonkeyPatch, value: str | None
+) -> None:
+    if value is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+    assert visible_cards() == value

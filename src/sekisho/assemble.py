@@ -9,37 +9,57 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from sekisho.catalog.artifacts import Artifacts
 from sekisho.catalog.lockfile import Lock, load_lock, lock_path
 from sekisho.catalog.own_graph import NAME, own_graph
-from sekisho.catalog.prepare import Preparer
+from sekisho.catalog.prepare import Prepared, Preparer
 from sekisho.catalog.registry import Registry, Spec, load_registry, registry_path
 from sekisho.catalog.variants import Processor
 from sekisho.contract import DYNAMIC_INT8, Contract, Passage, Rows
 from sekisho.convert.proving import Run
 from sekisho.engine.batching import Limits
+from sekisho.engine.cached import CachedEngine
+from sekisho.engine.cached_upstream import CachedUpstream
+from sekisho.engine.cores import Cores
 from sekisho.engine.engine import Engine, LocalEngine
+from sekisho.engine.memory_store import MemoryStore
 from sekisho.engine.pool import Pool
+from sekisho.engine.redis_store import RedisStore
 from sekisho.engine.remote import RemoteEngine
+from sekisho.engine.result_key import Keys, local_identity, upstream_identity
+from sekisho.engine.result_store import ResultStore
 from sekisho.engine.scheduler import Scheduler
 from sekisho.errors import ConversionFailed
 from sekisho.observability import logger
+from sekisho.runtime.accelerators import Accelerators, find_accelerators
+from sekisho.runtime.device import CPU, Device, device_named
 from sekisho.runtime.load import load_model
 from sekisho.runtime.machine import cpu_flags, this_machine
-from sekisho.runtime.select import choose
+from sekisho.runtime.model import Model
+from sekisho.runtime.placing import Placement, place
+from sekisho.runtime.select import batch_tokens, choose, halves
+from sekisho.runtime.tuned import Plan, stored, tuned
+from sekisho.runtime.tuning import Tuning
 from sekisho.service.embed import EmbedService
 from sekisho.service.rerank import RerankService
 from sekisho.service.token_vectors import TokenVectorService
 from sekisho.service.tokens import TokenService
-from sekisho.settings import Settings, secret
+from sekisho.settings import MIB, Settings, secret
 
 log = logger(__name__)
 
+When = Literal["never", "missing", "unsure"]
+
 #: Texts a batch while int8 is measured.
 _GATE_ROWS = 16
+#: Waiting texts from which a card's batch is chosen: its batches hold hundreds of short ones.
+_DEVICE_WINDOW = 2048
+#: Tokens that a card could have read while a batch's kernels, hundreds of them, are started: about a millisecond.
+_DEVICE_START = 512.0
 
 
 @dataclass(frozen=True)
@@ -73,6 +93,13 @@ class Parts:
     rerank: RerankService
     token_vectors: TokenVectorService
     tokens: TokenService
+    results: ResultStore | None = None
+
+    async def close(self) -> None:
+        """Unload every model, and let go of what is kept of their results."""
+        await self.pool.close()
+        if self.results is not None:
+            await self.results.close()
 
 
 def open_catalog(settings: Settings) -> Catalog:
@@ -82,15 +109,32 @@ def open_catalog(settings: Settings) -> Catalog:
     path = registry_path(settings.models)
     registry, lock = _as_set(load_registry(path), settings), load_lock(lock_path(path))
     artifacts = Artifacts(registry.directory, offline=settings.offline, processor=_this_processor)
-    return Catalog(path, registry, lock, artifacts, Preparer(settings.home, artifacts, lock, gate_run(settings)))
+    return Catalog(path, registry, lock, artifacts, _preparer(settings, artifacts, lock))
+
+
+def _preparer(settings: Settings, artifacts: Artifacts, lock: Lock) -> Preparer:
+    def in_half(spec: Spec) -> bool:
+        return halves(spec.precision, placement(settings.device))
+
+    return Preparer(settings.home, artifacts, lock, gate_run(settings), in_half)
+
+
+@cache
+def placement(device: str) -> Placement:
+    """Where models run under that setting. Raises InternalError where the device asked for cannot be used."""
+    asked = device_named(device)
+    return place(asked, Accelerators() if asked == CPU else find_accelerators())
 
 
 def gate_run(settings: Settings) -> Run:
-    """How int8 is measured on this machine: beside ONNX Runtime's fp32, on the engine it is meant for."""
+    """How int8 and fp16 are measured here: beside the CPU's fp32 of ONNX Runtime, on the engine they are meant for."""
 
     def run(directory: Path, contract: Contract, passages: Sequence[Passage], served: bool, alone: bool) -> Rows:
         machine = this_machine()
-        if machine.openvino is None:
+        if contract.numbers == "half":
+            choice = choose(machine, "auto", "fp16", settings.threads, contract, placement(settings.device))
+            return _rows(load_model(directory, contract, choice, device_memory(settings)), passages, alone=alone)
+        if contract.numbers == "int8" and machine.openvino is None:
             raise ConversionFailed(
                 "int8 runs on OpenVINO, which is not installed: `pip install 'sekisho[openvino]'`, or leave "
                 "`precision` at auto"
@@ -98,22 +142,57 @@ def gate_run(settings: Settings) -> Run:
         choice = choose(
             machine, "auto" if served else "onnxruntime", "int8" if served else "fp32", settings.threads, contract
         )
-        model = load_model(directory, contract, choice)
-        try:
-            tokens = model.encode(passages, "end")
-            order = sorted(range(len(tokens)), key=lambda index: len(tokens[index]))
-            step = 1 if alone else _GATE_ROWS
-            batches = [order[start : start + step] for start in range(0, len(order), step)]
-            first = {
-                index: row
-                for batch in batches
-                for index, row in zip(batch, model.run(0, [tokens[index] for index in batch])[0], strict=True)
-            }
-            return np.stack([first[index] for index in range(len(tokens))])
-        finally:
-            model.close()
+        return _rows(load_model(directory, contract, choice), passages, alone=alone)
 
     return run
+
+
+def _rows(model: Model, passages: Sequence[Passage], *, alone: bool) -> Rows:
+    """The first output for each passage, in batches of neighbours in length or one by one; the model is closed."""
+    try:
+        tokens = model.encode(passages, "end")
+        order = sorted(range(len(tokens)), key=lambda index: len(tokens[index]))
+        step = 1 if alone else _GATE_ROWS
+        batches = [order[start : start + step] for start in range(0, len(order), step)]
+        first = {
+            index: row
+            for batch in batches
+            for index, row in zip(batch, model.run(0, [tokens[index] for index in batch])[0], strict=True)
+        }
+        return np.stack([first[index] for index in range(len(tokens))])
+    finally:
+        model.close()
+
+
+def device_memory(settings: Settings) -> int | None:
+    """In bytes."""
+    return None if settings.device_memory_mib is None else settings.device_memory_mib * MIB
+
+
+def plan(settings: Settings, spec: Spec, prepared: Prepared, when: When = "missing") -> Plan:
+    """Engine and lanes of a prepared model, by what was measured of it here; where that is `missing`, it is measured.
+
+    when: `never`: nothing is measured now; `unsure`: also where the machine was too busy the last time.
+
+    Raises InternalError where an engine or a device is asked for that is not there.
+    """
+    machine, contract = this_machine(), _shortened(prepared.contract, settings.max_length)
+    where = placement(settings.device)
+    choice = choose(machine, settings.engine, spec.precision, settings.threads, contract, where)
+    if settings.tune == "off":
+        return Plan(choice, None)
+    cores = settings.threads or machine.cores
+    if when == "never":
+        return stored(prepared.directory, contract, choice, machine, cores)
+    return tuned(prepared.directory, contract, choice, machine, cores, again=when == "unsure")
+
+
+def _limits(settings: Settings, device: Device, tuning: Tuning | None) -> Limits:
+    """A card runs few large batches. Its figures are estimates, which no card was there to try."""
+    tokens = batch_tokens(settings.batch_tokens, device)
+    if device.kind not in {"cuda", "migraphx"}:
+        return Limits(tokens) if tuning is None else Limits(tokens, fixed_tokens=tuning.fixed_tokens)
+    return Limits(tokens, yielding_tokens=max(tokens // 4, 1), fixed_tokens=_DEVICE_START, window=_DEVICE_WINDOW)
 
 
 def _as_set(registry: Registry, settings: Settings) -> Registry:
@@ -135,28 +214,56 @@ def _this_processor() -> Processor:
 
 
 def assemble(settings: Settings) -> Parts:
-    """Raises RegistryInvalid. Loads no model: that happens on first use."""
+    """Raises RegistryInvalid, or InternalError for a device that cannot be used. Models are loaded on first use."""
     catalog = open_catalog(settings)
+    _tell_placement(placement(settings.device))
     tokenizing = ThreadPoolExecutor(max_workers=this_machine().cores, thread_name_prefix="sekisho-tokenize")
+    results = _results(settings)
+    cores = Cores(settings.threads or this_machine().cores)
 
     def load(spec: Spec) -> Engine:
         if spec.upstream is not None:
             key = secret(spec.upstream.key_env) if spec.upstream.key_env is not None else None
-            return RemoteEngine(spec, spec.upstream, key.get_secret_value().strip() if key is not None else None)
+            remote = RemoteEngine(spec, spec.upstream, key.get_secret_value().strip() if key is not None else None)
+            if results is None:
+                return remote
+            return CachedUpstream(spec.name, remote, results, Keys(upstream_identity(spec), elsewhere=True))
         prepared = catalog.preparer.prepare(spec)
         contract = _shortened(prepared.contract, settings.max_length)
         if contract.numbers == "dynamic_int8":
             log.warning("batch_dependent", model=spec.name, graph=contract.graph, reason=DYNAMIC_INT8)
-        choice = choose(this_machine(), settings.engine, spec.precision, settings.threads, contract)
-        model = load_model(prepared.directory, contract, choice)
-        limits = Limits(batch_tokens=settings.batch_tokens)
-        scheduler = Scheduler(spec.name, model, limits, settings.max_queue_tokens)
-        return LocalEngine(model, scheduler, tokenizing, settings.max_request_tokens)
+        planned = plan(settings, spec, prepared)
+        choice = planned.choice
+        model = load_model(prepared.directory, contract, choice, device_memory(settings))
+        limits = _limits(settings, choice.device, planned.tuning)
+        threads = choice.threads if choice.device == CPU else 0
+        scheduler = Scheduler(spec.name, model, limits, settings.max_queue_tokens, cores, threads)
+        local = LocalEngine(model, scheduler, tokenizing, settings.max_request_tokens)
+        if results is None:
+            return local
+        keys = Keys(local_identity(contract, choice, this_machine()))
+        return CachedEngine(spec.name, local, results, keys, settings.max_request_tokens)
 
     pool = Pool(load, settings.load_retry_seconds)
     registry = catalog.registry
     services = EmbedService(registry, pool), RerankService(registry, pool), TokenVectorService(registry, pool)
-    return Parts(settings, catalog, pool, *services, TokenService(registry, pool))
+    return Parts(settings, catalog, pool, *services, TokenService(registry, pool), results)
+
+
+def _tell_placement(where: Placement) -> None:
+    """A card that is there and not used is worth a warning: on its machine nobody wants the CPU."""
+    unused = where.device == CPU and bool(where.passed_over) and find_accelerators().nvidia
+    tell = log.warning if unused else log.info
+    tell("device", device=str(where.device), reason=where.reason, passed_over=where.passed_over)
+
+
+def _results(settings: Settings) -> ResultStore | None:
+    """Where results are kept; None where none are. Raises InternalError for a Redis that cannot be asked at all."""
+    if not settings.cache_mib:
+        return None
+    url, seconds = settings.redis_url, settings.cache_seconds
+    redis = RedisStore(url.get_secret_value(), seconds) if url is not None else None
+    return ResultStore(MemoryStore(int(settings.cache_mib * MIB)), redis, seconds)
 
 
 def _shortened(contract: Contract, most: int | None) -> Contract:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,9 +39,9 @@ Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 TokenizerKind = Literal["tokenizer_json", "bert_japanese", "sentencepiece"]
 Normalization = Literal["none", "nfkc", "neologdn"]
 
-#: What the numbers of a graph are: those of the checkpoint, int8 that we calibrated, or a ready-made file's int8 whose
-#: scales are found anew for each batch.
-Numbers = Literal["float", "int8", "dynamic_int8"]
+#: What the numbers of a graph are: those of the checkpoint, those in fp16, int8 that we calibrated, or a ready-made
+#: file's int8 whose scales are found anew for each batch.
+Numbers = Literal["float", "half", "int8", "dynamic_int8"]
 #: What people are told of the last one.
 DYNAMIC_INT8 = "int8, its scales depend on the batch: a text's vector changes a little with the texts beside it"
 
@@ -231,6 +231,15 @@ class Tokens:
         return len(self.ids)
 
 
+class Counted(Protocol):
+    """A passage as the model saw it: its length in tokens, and whether it was cut."""
+
+    @property
+    def truncated(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Timings:
     """Where a request's time went, in seconds."""
@@ -248,7 +257,8 @@ class Inference:
     norms: float32 [passages], what the graph divided each row by; None where it does not normalise.
     tokens: number of tokens the model saw, over all passages.
     truncated: number of passages that were cut.
-    texts: the tokens of each passage; empty where the engine does not know them, as one that asks another service.
+    counts: of each passage; empty where the engine does not know them, as one that asks another service.
+    texts: the tokens of each passage, where heads were asked for.
     heads: by the name asked for, of each passage an array of its own length: `sparse` float32 [tokens], zero for
         special tokens, and `colbert` float32 [tokens, width], zero for the first.
     scored: the rows of a reranker are final scores, as a service elsewhere gives them, and no logits.
@@ -259,6 +269,7 @@ class Inference:
     tokens: int
     truncated: int
     timings: Timings
+    counts: Sequence[Counted] = ()
     texts: Sequence[Tokens] = ()
     heads: Mapping[str, Sequence[Rows]] = field(default_factory=dict)
     scored: bool = False

@@ -7,7 +7,8 @@ import sys
 from typing import Any, cast
 
 import structlog
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from sekisho.settings import Settings
 
@@ -25,10 +26,12 @@ BATCHES = Counter("sekisho_batches_total", "Batches run", ("model",))
 TRUNCATED = Counter("sekisho_truncated_total", "Texts cut to the model's length", ("model",))
 DROPPED = Counter("sekisho_dropped_total", "Texts whose client had gone before they were run", ("model",))
 REFUSED = Counter("sekisho_refused_total", "Requests refused because the queue was full", ("model",))
-QUEUE_TOKENS = Gauge("sekisho_queue_tokens", "Tokens waiting", ("model",))
-LOADED = Gauge("sekisho_model_loaded", "1 while the model is in memory", ("model",))
+QUEUE_TOKENS = Gauge("sekisho_queue_tokens", "Tokens waiting", ("model",), multiprocess_mode="livesum")
+LOADED = Gauge(
+    "sekisho_model_loaded", "Server processes that have the model in memory", ("model",), multiprocess_mode="livesum"
+)
 LOADS = Counter("sekisho_loads_total", "Attempts to load a model", ("model", "outcome"))
-LOAD_SECONDS = Gauge("sekisho_load_seconds", "How long the last load took", ("model",))
+LOAD_SECONDS = Gauge("sekisho_load_seconds", "How long the last load took", ("model",), multiprocess_mode="mostrecent")
 LANE_FAILURES = Counter("sekisho_lane_failures_total", "Batches that raised", ("model",))
 UPSTREAM_CALLS = Counter(
     "sekisho_upstream_calls_total", "Attempts at calls to another service", ("model", "replica", "outcome")
@@ -37,8 +40,27 @@ UPSTREAM_SECONDS = Histogram(
     "sekisho_upstream_seconds", "Time of one attempt at a call to another service", ("model",), buckets=_SECONDS
 )
 UPSTREAM_OPEN = Gauge(
-    "sekisho_upstream_open", "1 while a replica that failed repeatedly is left alone", ("model", "replica")
-)
+    "sekisho_upstream_open", "1 while a replica that failed repeatedly is left alone", ("model", "replica"),
+    multiprocess_mode="livemax",
+)  # fmt: skip
+CACHE_HITS = Counter("sekisho_cache_hits_total", "Texts whose result was kept", ("model",))
+CACHE_MISSES = Counter("sekisho_cache_misses_total", "Texts computed because no result was kept", ("model",))
+CACHE_JOINED = Counter("sekisho_cache_joined_total", "Texts computed once with an equal one in flight", ("model",))
+CACHE_BYTES = Gauge("sekisho_cache_bytes", "Memory that kept results take", multiprocess_mode="livesum")
+CACHE_EVICTED = Counter("sekisho_cache_evicted_total", "Results dropped from memory to make room")
+CACHE_ERRORS = Counter("sekisho_cache_errors_total", "Failures of the shared cache, which no request sees", ("reason",))
+WORKERS = Gauge("sekisho_workers", "Server processes that take requests", multiprocess_mode="livesum")
+WORKER_RESTARTS = Counter("sekisho_worker_restarts_total", "Server processes started in place of one that ended")
+
+
+def exposition() -> bytes:
+    """Every metric in Prometheus' text form: of this process, or of all workers where there are several."""
+    shared = CollectorRegistry()
+    try:
+        MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
+    except ValueError:  # PROMETHEUS_MULTIPROC_DIR, by which prometheus_client keeps values in files, is not set
+        return generate_latest(REGISTRY)
+    return generate_latest(shared)
 
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:

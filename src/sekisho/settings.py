@@ -6,6 +6,8 @@ server, a flag of `sekisho serve`. Names that users of earlier services already 
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,6 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 EngineName = Literal["auto", "onnxruntime", "openvino"]
 
 MIB = 1024 * 1024
+_DEVICE = re.compile(r"auto|cpu|coreml|(cuda|migraphx|rocm)(:\d{1,3})?")
 
 
 class Settings(BaseSettings):
@@ -65,13 +68,38 @@ class Settings(BaseSettings):
         description="Fetch no file of any model; only services that the registry names are called",
     )
     engine: EngineName = Field("auto", description="onnxruntime, openvino, or the better one for this CPU")
-    threads: int | None = Field(None, ge=1, description="CPU threads for inference; default: what the cgroup allows")
+    device: str = Field(
+        "auto",
+        description="cpu, cuda, cuda:1, migraphx (rocm), coreml, or the best that can be used",
+    )
+    device_memory_mib: int | None = Field(
+        None, ge=64, description="Most memory of a CUDA card for what models compute, weights apart; default: all of it"
+    )
+    threads: int | None = Field(
+        None, ge=1, description="CPU threads for inference, in each worker; default: what the cgroup allows"
+    )
+    tune: Literal["auto", "off"] = Field(
+        "auto", description="auto: a model's lanes are measured once on this machine, in a few seconds; off: by a rule"
+    )
+    workers: int = Field(
+        1,
+        ge=1,
+        validation_alias=AliasChoices("SEKISHO_WORKERS", "WORKERS"),
+        description="Server processes, each with cores of its own",
+    )
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field((), description="Accepted API keys, comma separated")
     anonymous: bool = Field(False, description="Allow a public bind without any key")
     max_body_mib: float = Field(32, gt=0, allow_inf_nan=False, description="Largest request body, in MiB")
     max_request_tokens: int = Field(4_000_000, ge=1, description="Most tokens one request may hold")
     max_queue_tokens: int = Field(8_000_000, ge=1, description="Most tokens waiting in one model's queue")
-    batch_tokens: int = Field(1024, ge=16, description="Padded tokens run at once")
+    batch_tokens: int | None = Field(
+        None, ge=16, description="Padded tokens run at once; default: 1024 on a CPU, 16384 on a card"
+    )
+    cache_mib: float = Field(
+        64, ge=0, allow_inf_nan=False, description="Memory for results that are kept, in MiB; 0: none is"
+    )
+    cache_seconds: int = Field(86_400, ge=1, le=31_536_000, description="How old a kept result may be")
+    redis_url: SecretStr | None = Field(None, description="A Redis that several servers share results in (redis://…)")
     load_retry_seconds: float = Field(5, ge=0, allow_inf_nan=False, description="How long a failed load is remembered")
     drain_seconds: float = Field(
         25, ge=0, allow_inf_nan=False, description="How long running requests may finish after SIGTERM"
@@ -84,9 +112,21 @@ class Settings(BaseSettings):
     def _split_keys(cls, value: object) -> object:
         return tuple(key for part in value.split(",") if (key := part.strip())) if isinstance(value, str) else value
 
+    @field_validator("device")
+    @classmethod
+    def _check_device(cls, value: str) -> str:
+        if _DEVICE.fullmatch(value) is None:
+            raise ValueError("auto, cpu, cuda, cuda:1, migraphx, rocm or coreml is expected")
+        return value
+
     @property
     def max_body_bytes(self) -> int:
         return int(self.max_body_mib * MIB)
+
+
+def visible_cards() -> str | None:
+    """CUDA_VISIBLE_DEVICES: which cards NVIDIA's driver shows this process. Empty hides all; None: it is not set."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
 class _Secret(BaseSettings):

@@ -112,7 +112,7 @@ def server(repository: Path) -> Iterator[Hub]:
 def sekisho(server: Hub, root: Path, *arguments: str) -> str:
     environment = {
         "HF_ENDPOINT": server.endpoint, "HF_HOME": str(root / "cache"), "SEKISHO_HOME": str(root / "home"),
-        "PATH": os.environ["PATH"], "COLUMNS": "200",
+        "PATH": os.environ["PATH"], "COLUMNS": "200", "SEKISHO_TUNE": "off",
     }  # fmt: skip
     command = [sys.executable, "-m", "sekisho", *arguments, "--models", str(root / "models.yaml")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=90, check=False)

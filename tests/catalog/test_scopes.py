@@ -65,6 +65,7 @@ class Desk:
                 "PATH": os.environ["PATH"], "SEKISHO_MODELS": str(self.root / "models.yaml"), "COLUMNS": "400",
                 "SEKISHO_HOME": str(self.root / "home"), "HF_HOME": str(self.root / "hub-cache"),
                 "HF_ENDPOINT": self.server.endpoint, "HF_HUB_DISABLE_TELEMETRY": "1", "SEKISHO_LOG_LEVEL": "error",
+                "SEKISHO_TUNE": "off",
             } | environment,
             capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip

@@ -94,6 +94,7 @@ def in_process_with(minilm_home: Path, wire_registry: Path) -> Iterator[Callable
             "home": minilm_home,
             "engine": "onnxruntime",
             "offline": True,
+            "cache_mib": 0,
         } | settings
         made.append(InProcess(Settings(**values)))
         return made[-1]

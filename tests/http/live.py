@@ -79,9 +79,11 @@ class Server:
 @contextmanager
 def serving(home: Path, models: Path, **settings: str) -> Iterator[Server]:
     """Start a server, and stop it as an operator would; `settings` are environment variables without SEKISHO_."""
-    foreign = ("SEKISHO_", "HF_", "HOST", "PORT", "APP_PORT")
+    foreign = ("SEKISHO_", "HF_", "HOST", "PORT", "APP_PORT", "WORKERS")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     environment |= {"SEKISHO_HOME": str(home), "SEKISHO_MODELS": str(models), "SEKISHO_OFFLINE": "true"}
+    environment |= {"SEKISHO_CACHE_MIB": "0"}  # what a test sends twice is computed twice, unless it says otherwise
+    environment |= {"SEKISHO_TUNE": "off"}
     environment |= {f"SEKISHO_{name.upper()}": value for name, value in settings.items()}
     process = subprocess.Popen(
         [sys.executable, "-m", "sekisho", "serve", "--port", "0"],

@@ -8,8 +8,11 @@ import pytest
 
 from sekisho.contract import Contract, Numbers, Precision
 from sekisho.errors import InternalError
+from sekisho.runtime.device import CPU, Device
 from sekisho.runtime.machine import Machine
-from sekisho.runtime.select import Choice, choose, plan_lanes
+from sekisho.runtime.nvidia import Card
+from sekisho.runtime.placing import ON_CPU, Placement
+from sekisho.runtime.select import DEVICE_LANES, Choice, batch_tokens, choose, halves, plan_lanes
 from sekisho.settings import EngineName
 
 BF16 = Machine(2, "x86_64", "new", frozenset({"FP32", "BF16", "INT8"}), "1.23", "2025.4", frozenset({"avx512_vnni"}))
@@ -17,6 +20,17 @@ OLD = replace(BF16, processor="old", formats=frozenset({"FP32", "INT8"}))
 NO_VNNI = replace(OLD, processor="older", flags=frozenset({"avx2"}))
 FP16 = replace(BF16, processor="fp16", formats=frozenset({"FP32", "BF16", "FP16", "INT8"}))
 BARE = replace(BF16, processor="bare", formats=frozenset(), openvino=None)
+#: ARM as Linux tells of it: Graviton2 and 3, and an Apple, of which no flag is read.
+GRAVITON2 = Machine(
+    2, "aarch64", "g2", frozenset({"FP32", "FP16", "INT8"}), "1.31", "2026.4", frozenset({"asimddp", "fphp"})
+)
+GRAVITON3 = replace(GRAVITON2, processor="g3", flags=GRAVITON2.flags | {"bf16", "i8mm", "sve"})
+APPLE = replace(GRAVITON2, architecture="arm64", processor="apple", flags=frozenset())
+
+HOPPER = Placement(Device("cuda"), "cuda can be used", Card("H200", (9, 0), 141 << 30))
+PASCAL = Placement(Device("cuda", 1), "SEKISHO_DEVICE asks for cuda:1", Card("GTX 1080", (6, 1), 8 << 30))
+AMD = Placement(Device("migraphx"), "migraphx can be used")
+APPLES = Placement(Device("coreml"), "SEKISHO_DEVICE asks for coreml")
 
 
 @pytest.mark.parametrize(
@@ -52,6 +66,16 @@ BARE = replace(BF16, processor="bare", formats=frozenset(), openvino=None)
         (OLD, "openvino", "int8", ("openvino", "int8"), "their scales found for each token"),
         (BF16, "onnxruntime", "int8", ("onnxruntime", "fp32"), "SEKISHO_ENGINE asks for ONNX Runtime, on which int8"),
         (BARE, "auto", "int8", ("onnxruntime", "fp32"), "OpenVINO is not installed, on which int8 runs"),
+        (GRAVITON3, "auto", "auto", ("onnxruntime", "bf16"), "the CPU multiplies bfloat16 (ARM)"),
+        (GRAVITON3, "onnxruntime", "auto", ("onnxruntime", "bf16"), "the CPU multiplies bfloat16 (ARM)"),
+        (GRAVITON3, "auto", "bf16", ("onnxruntime", "bf16"), "the CPU multiplies bfloat16 (ARM)"),
+        (GRAVITON3, "auto", "fp32", ("onnxruntime", "fp32"), "models.yaml asks for fp32"),
+        (GRAVITON3, "auto", "fp16", ("openvino", "fp16"), "models.yaml asks for fp16"),
+        (GRAVITON3, "openvino", "auto", ("openvino", "fp32"), "no bfloat16 arithmetic"),
+        (GRAVITON2, "auto", "auto", ("onnxruntime", "fp32"), "no bfloat16 arithmetic"),
+        (GRAVITON2, "auto", "bf16", ("onnxruntime", "fp32"), "no bfloat16 arithmetic"),
+        (APPLE, "auto", "auto", ("onnxruntime", "fp32"), "no bfloat16 arithmetic"),
+        (APPLE, "auto", "int8", ("openvino", "int8"), "no int8 products (VNNI)"),
     ],
 )
 def test_the_table_of_choices(
@@ -134,3 +158,80 @@ def test_no_plan_asks_for_more_than_the_cores() -> None:
         assert lanes >= 1
         assert threads >= 1
         assert lanes * threads <= cores
+
+
+HALF = contract("half", None)
+FLOAT = contract("float", None)
+UNFIT = replace(FLOAT, origins={"half": "values of Gemma 3 leave fp16's range"})
+
+
+@pytest.mark.parametrize(
+    ("where", "precision", "made", "expected", "why"),
+    [
+        (HOPPER, "auto", None, "fp16", "fp16 products"),
+        (HOPPER, "fp16", None, "fp16", "fp16 products"),
+        (HOPPER, "fp32", None, "fp32", "as models.yaml asks for fp32"),
+        (HOPPER, "bf16", None, "fp32", "as models.yaml asks for bf16"),
+        (HOPPER, "int8", None, "fp32", "int8 runs on OpenVINO"),
+        (HOPPER, "auto", HALF, "fp16", "fp16 products"),
+        (HOPPER, "auto", FLOAT, "fp32", "in which the device is at its best"),
+        (HOPPER, "auto", UNFIT, "fp32", "values of Gemma 3 leave fp16's range"),
+        (HOPPER, "auto", contract("float", "model.onnx"), "fp32", "as model.onnx is"),
+        (HOPPER, "int8", OWN, "fp32", "computed with in fp32"),
+        (HOPPER, "auto", OPERATORS, "fp32", "as model_O4.onnx is"),
+        (PASCAL, "auto", None, "fp32", "in which the device is at its best"),
+        (PASCAL, "auto", FLOAT, "fp32", "in which the device is at its best"),
+        (PASCAL, "fp16", FLOAT, "fp32", "in which the device is at its best"),
+        (AMD, "auto", None, "fp32", "in which the device is at its best"),
+        (AMD, "fp16", None, "fp16", "fp16 products"),
+        (AMD, "fp16", FLOAT, "fp16", "fp16 products"),
+        (APPLES, "auto", FLOAT, "fp32", "in which the device is at its best"),
+        (APPLES, "fp16", FLOAT, "fp16", "fp16 products"),
+    ],
+)
+@pytest.mark.parametrize("machine", [BF16, BARE, GRAVITON3])
+@pytest.mark.parametrize("engine", ["auto", "onnxruntime"])
+def test_a_device_goes_before_the_cpu(
+    machine: Machine, engine: EngineName, where: Placement, precision: Precision, made: Contract | None, expected: str,
+    why: str,
+) -> None:  # fmt: skip
+    choice = choose(machine, engine, precision, None, made, where)
+    assert (choice.engine, choice.device, choice.precision) == ("onnxruntime", where.device, expected)
+    assert (choice.lanes, choice.threads) == (DEVICE_LANES, 1)
+    assert choice.reason.startswith(f"{where.reason}; ")
+    assert why in choice.reason
+
+
+@pytest.mark.parametrize("where", [HOPPER, PASCAL, AMD, APPLES])
+@pytest.mark.parametrize("made", [STATIC, DYNAMIC])
+def test_graphs_of_whole_numbers_stay_on_the_cpu(where: Placement, made: Contract) -> None:
+    choice = choose(BF16, "auto", "int8", None, made, where)
+    assert choice == replace(choose(BF16, "auto", "int8", None, made), reason=choice.reason)
+    assert choice.device == CPU
+    assert f"{where.device} has no kernels for it" in choice.reason
+
+
+def test_what_was_prepared_for_a_card_runs_on_a_cpu_too() -> None:
+    choice = choose(BF16, "auto", "auto", None, HALF)
+    assert (choice.engine, choice.precision, choice.device) == ("onnxruntime", "fp16", CPU)
+    assert "prepared in fp16, for a card" in choice.reason
+
+
+@pytest.mark.parametrize("where", [ON_CPU, HOPPER, PASCAL, AMD, APPLES])
+@pytest.mark.parametrize("precision", ["auto", "fp32", "bf16", "fp16", "int8"])
+def test_a_model_is_prepared_in_fp16_where_it_then_runs_in_it(where: Placement, precision: Precision) -> None:
+    wanted = halves(precision, where)
+    assert wanted == (where == HOPPER and precision in {"auto", "fp16"})
+    if wanted:
+        assert choose(BF16, "auto", precision, None, HALF, where).precision == "fp16"
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "tokens"),
+    [
+        (None, CPU, 1024), (None, Device("cuda", 1), 16_384), (None, Device("migraphx"), 16_384),
+        (None, Device("coreml"), 1024), (64, Device("cuda"), 64), (64, CPU, 64),
+    ],
+)  # fmt: skip
+def test_tokens_in_a_batch(asked: int | None, device: Device, tokens: int) -> None:
+    assert batch_tokens(asked, device) == tokens

@@ -56,7 +56,7 @@ def swapped() -> list[int]:
 
 
 def run(home: Path, work: Callable[[Parts], Awaitable[T]], engine: str = "onnxruntime") -> T:
-    parts = assemble(Settings(models=home / "models.yaml", home=home / "home", engine=engine))  # type: ignore[arg-type]
+    parts = assemble(Settings(models=home / "models.yaml", home=home / "home", engine=engine, cache_mib=0))  # type: ignore[arg-type]
 
     async def whole() -> T:
         try:

@@ -45,7 +45,8 @@ def parts(spec: TinyEncoder, tmp_path: Path) -> Parts:
         f"    source: {{path: checkpoint}}\n    max_tokens: {spec.limit}\n{family}",
         "utf-8",
     )
-    return assemble(Settings(models=tmp_path / "models.yaml", home=tmp_path / "home", engine="onnxruntime"))
+    home = tmp_path / "home"
+    return assemble(Settings(models=tmp_path / "models.yaml", home=home, engine="onnxruntime", cache_mib=0))
 
 
 async def score_all(parts: Parts) -> list[Scored]:

@@ -332,7 +332,7 @@ def _weights_of(m3: Path, texts: list[str]) -> tuple[list[dict[int, float]], lis
     """The weights that a client gets, and what their tokens read."""
 
     async def ask() -> tuple[list[dict[int, float]], list[list[str]]]:
-        parts = assemble(Settings(models=m3, home=m3.parent / "home", engine="onnxruntime"))
+        parts = assemble(Settings(models=m3, home=m3.parent / "home", engine="onnxruntime", cache_mib=0))
         try:
             found = (await parts.token_vectors.sparse(TokenRequest(texts, model="m3"))).weights
             async with parts.pool.use(parts.catalog.registry.find("m3")) as engine:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,8 +18,8 @@ def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     monkeypatch.setenv("SERVICE_KEY", KEY)
     made: list[Gateway] = []
 
-    def make(*entries: str) -> Gateway:
-        made.append(Gateway(tmp_path, *entries))
+    def make(*entries: str, **settings: Any) -> Gateway:
+        made.append(Gateway(tmp_path, *entries, **settings))
         return made[-1]
 
     yield make

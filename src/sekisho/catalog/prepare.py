@@ -21,10 +21,10 @@ from sekisho.catalog.cache import LOCK_FILE, hold, model_root
 from sekisho.catalog.lockfile import Lock
 from sekisho.catalog.registry import Spec
 from sekisho.contract import CONTRACT_VERSION, Contract
-from sekisho.convert.proving import Run, make_int8
+from sekisho.convert.proving import Run, make_half, make_int8
 from sekisho.convert.sealing import seal, sha256_of, sync_directory
 from sekisho.convert.staging import NO_ACCESS, NO_ROOM
-from sekisho.convert.version import CONVERTER_VERSION, INT8_VERSION
+from sekisho.convert.version import CONVERTER_VERSION, HALF_VERSION, INT8_VERSION
 from sekisho.errors import ConversionFailed, StorageFull
 from sekisho.observability import logger
 
@@ -49,9 +49,18 @@ class Prepared:
 class Preparer:
     """Prepares models under `home`, one process at a time each."""
 
-    def __init__(self, home: Path, artifacts: Artifacts, lock: Lock, run: Run | None = None) -> None:
-        """`run`: what int8 is measured with; without, it is refused."""
+    def __init__(
+        self,
+        home: Path,
+        artifacts: Artifacts,
+        lock: Lock,
+        run: Run | None = None,
+        in_half: Callable[[Spec], bool] = lambda _spec: False,
+    ) -> None:
+        """run: what int8 and fp16 are measured with; without, int8 is refused. in_half: whether the device of this
+        machine computes a model in fp16."""
         self._run = run
+        self._in_half = in_half
         self._home = home
         self._artifacts = artifacts
         self._lock = lock
@@ -103,6 +112,8 @@ class Preparer:
             _convert(spec, self._artifacts.graph(spec).onnx, files, staging, _converted(progress))
             if self._is_int8(spec):
                 _quantise(spec, staging, self._run, progress)
+            elif self._is_half(spec):
+                _halve(spec, staging, self._run, progress)
             seal(staging)
             os.rename(staging, target)
             sync_directory(target.parent)
@@ -128,11 +139,16 @@ class Preparer:
             key["graph"] = [graph, spec.precision]
         if self._is_int8(spec):
             key["int8"] = [INT8_VERSION, spec.force_precision]
+        elif self._is_half(spec):
+            key["half"] = [HALF_VERSION, spec.precision, spec.force_precision]
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         return model_root(self._home, spec.name) / digest[:16]
 
     def _is_int8(self, spec: Spec) -> bool:
         return spec.precision == "int8" and self._artifacts.graph(spec).onnx is None
+
+    def _is_half(self, spec: Spec) -> bool:
+        return self._artifacts.graph(spec).onnx is None and self._in_half(spec)
 
 
 def _quantise(spec: Spec, directory: Path, run: Run | None, progress: Progress | None) -> None:
@@ -144,6 +160,18 @@ def _quantise(spec: Spec, directory: Path, run: Run | None, progress: Progress |
         raise ConversionFailed(f"{spec.name!r} asks for int8, which is proven with OpenVINO: `sekisho[openvino]`")
     quality = make_int8(directory, spec.name, run, origin="models.yaml", force=spec.force_precision, progress=progress)
     log.info("int8", model=spec.name, **asdict(quality))
+
+
+def _halve(spec: Spec, directory: Path, run: Run | None, progress: Progress | None) -> None:
+    """Make the float graph of `directory` fp16, if its vectors stay near enough; else it stays as it is, and says why.
+
+    Raises ConversionFailed with the figures where models.yaml asks for fp16, they miss the bar and it does not insist.
+    """
+    if run is None:
+        return
+    asked = spec.precision == "fp16"
+    quality = make_half(directory, spec.name, run, asked=asked, force=spec.force_precision, progress=progress)
+    log.info("half", model=spec.name, **({} if quality is None else asdict(quality)))
 
 
 def _let_go(holds: list[int]) -> None:

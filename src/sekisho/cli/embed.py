@@ -26,7 +26,7 @@ def embed(
     """Texts to vectors without a server: JSON lines {"text", "embedding"} on stdout."""
     from sekisho.service.embed import EmbedRequest
 
-    settings = settings_from(models=models)
+    settings = settings_from(models=models, cache_mib=0)
     given = texts or _lines(file)
     if not given:
         raise Failed("no texts: give them as arguments, on stdin, or with --file")

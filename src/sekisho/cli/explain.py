@@ -19,7 +19,12 @@ _READ_FROM_CHECKPOINT = {
 
 
 #: What the numbers of a graph are called.
-_NUMBERS: dict[Numbers, str] = {"float": "as the weights", "int8": "int8", "dynamic_int8": DYNAMIC_INT8}
+_NUMBERS: dict[Numbers, str] = {
+    "float": "as the weights",
+    "half": "fp16",
+    "int8": "int8",
+    "dynamic_int8": DYNAMIC_INT8,
+}
 
 
 def state(catalog: Catalog, spec: Spec) -> str:
@@ -71,6 +76,8 @@ def explain(catalog: Catalog, spec: Spec) -> list[tuple[str, Any, str]]:
     ]
     if prepared is not None:
         rows.append(("contract.numbers", _NUMBERS[prepared.contract.numbers], origins.get("numbers", "the converter")))
+    if "half" in origins:
+        rows.append(("contract.half", "no", origins["half"]))
     if prepared is not None and prepared.contract.quality is not None:
         measured = asdict(prepared.contract.quality).items()
         rows += [(f"contract.quality.{key}", value, "measured against fp32 when prepared") for key, value in measured]

@@ -6,32 +6,37 @@ from typing import Annotated, Any
 
 import typer
 
-from sekisho.assemble import Catalog, open_catalog
+from sekisho.assemble import Catalog, open_catalog, plan
 from sekisho.catalog.lockfile import Lock, load_lock, lock_path, write_lock
 from sekisho.catalog.registry import Spec
 from sekisho.cli.console import Failed, Results, out, progress
 from sekisho.cli.options import All, AsJson, ModelsFile, Names, chosen, elsewhere, settings_from
 from sekisho.errors import ModelUnpinned, SekishoError, SourceUnreachable
+from sekisho.settings import Settings
 
 
 def pull(names: Names = None, every: All = False, models: ModelsFile = None, as_json: AsJson = False) -> None:
     """Fetch, verify and convert models, so that serving them needs no network and no time."""
-    catalog = open_catalog(settings_from(models=models))
+    settings = settings_from(models=models)
+    catalog = open_catalog(settings)
     results = Results("ready", as_json=as_json)
     for spec in _meant(catalog, names, results, every=every):
-        results.add(_pulled(catalog, spec, named=not every, quiet=as_json))
+        results.add(_pulled(settings, catalog, spec, named=not every, quiet=as_json))
     results.end()
 
 
-def _pulled(catalog: Catalog, spec: Spec, *, named: bool, quiet: bool) -> dict[str, Any]:
+def _pulled(settings: Settings, catalog: Catalog, spec: Spec, *, named: bool, quiet: bool) -> dict[str, Any]:
+    """Prepare one model, and measure how it runs best here unless that is known."""
     try:
         with progress(quiet) as bars:
             prepared = catalog.preparer.prepare(spec, bars.show)
+            tuning = plan(settings, spec, prepared, "unsure").tuning
     except ModelUnpinned as error:
         return _failed(spec, error) if named else _skipped(spec, error.message)
     except SekishoError as error:
         return _failed(spec, error)
-    return {"model": spec.name, "ok": True, "seconds": round(prepared.seconds, 2)}
+    ready = {"model": spec.name, "ok": True, "seconds": round(prepared.seconds, 2)}
+    return ready if tuning is None else ready | {"lanes": str(tuning)}
 
 
 def verify(names: Names = None, models: ModelsFile = None, as_json: AsJson = False) -> None:

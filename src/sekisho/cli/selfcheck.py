@@ -14,7 +14,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from sekisho.assemble import Parts, assemble
+from sekisho.assemble import Parts, assemble, placement
 from sekisho.cli.console import out, print_table
 from sekisho.cli.options import All, AsJson, ModelsFile, Names, chosen, settings_from
 from sekisho.errors import SekishoError
@@ -46,7 +46,7 @@ def selfcheck(
 
     if precision is not None and precision not in _PRECISIONS:
         raise typer.BadParameter(", ".join(_PRECISIONS), param_hint="--precision")
-    settings = settings_from(models=models)
+    settings = settings_from(models=models, cache_mib=0)
 
     async def run() -> list[tuple[str, Report]]:
         parts = assemble(settings)
@@ -78,14 +78,16 @@ async def _checked(parts: Parts, registry: Registry, spec: Spec, check: SelfChec
         if examples_for(registry, spec):
             with suppress(SekishoError):  # which the report tells
                 contract = (await loaded.enter_async_context(parts.pool.use(spec))).contract
-        choice = choose(this_machine(), parts.settings.engine, spec.precision, parts.settings.threads, contract)
+        settings = parts.settings
+        where = placement(settings.device)
+        choice = choose(this_machine(), settings.engine, spec.precision, settings.threads, contract, where)
         report = await check.check(spec, _arithmetic(choice, contract))
     return f"{choice.precision}, {choice.engine}", report
 
 
 def _arithmetic(choice: Choice, contract: Contract | None) -> Arithmetic:
     """Rounded weights are int8 whatever multiplies them."""
-    if choice.precision == "int8" or (contract is not None and contract.numbers != "float"):
+    if choice.precision == "int8" or (contract is not None and "int8" in contract.numbers):
         return "int8"
     return "fp32" if choice.precision == "fp32" else "half"
 

@@ -1,4 +1,4 @@
-"""Whether an int8 graph is near enough to its fp32 to be served; pure.
+"""Whether an int8 or fp16 graph is near enough to its fp32 to be served; pure.
 
 The bar is that of the aim for int8 (docs/performance.md): mean cosine 0.998, lowest 0.99, ten nearest 0.97. Below it
 search results change visibly; bfloat16, which is taken ungated, is at 0.9999. `ALONE` allows for roundings that tip
@@ -15,6 +15,11 @@ from sekisho.convert.gate_texts import documents_per_query
 from sekisho.errors import ConversionFailed
 
 MEAN, LOWEST, OVERLAP, ALONE = 0.998, 0.99, 0.97, 0.999
+Bars = tuple[float, float, float, float]
+INT8: Bars = (MEAN, LOWEST, OVERLAP, ALONE)
+#: fp16 has three bits more than bfloat16 and less range: at this bar a model keeps to that range. The ten nearest of
+#: texts that are all alike change places at differences no reader sees, so theirs is int8's.
+HALF: Bars = (0.9999, 0.999, OVERLAP, ALONE)
 _NEAREST = 10
 _EVERY = 9
 
@@ -46,23 +51,24 @@ def judge(kind: Kind, reference: Rows, rows: Rows, alone: Rows) -> Quality:
     return Quality(count, float(agreement.mean()), float(agreement.min()), float(np.mean(shared)), least)
 
 
-def short_of(quality: Quality) -> str | None:
+def short_of(quality: Quality, needed: Bars = INT8) -> str | None:
     """The figures that miss their bar, in words; None where all hold. A figure that is no number misses it."""
+    mean, lowest, overlap, alone = needed
     bars = (
-        ("mean cosine", quality.cosine_mean, MEAN),
-        ("lowest cosine", quality.cosine_min, LOWEST),
-        ("ten nearest that stay", quality.overlap, OVERLAP),
-        ("a text alone and among others", quality.alone, ALONE),
+        ("mean cosine", quality.cosine_mean, mean),
+        ("lowest cosine", quality.cosine_min, lowest),
+        ("ten nearest that stay", quality.overlap, overlap),
+        ("a text alone and among others", quality.alone, alone),
     )
     missed = [f"{name} {value:.4f} (needs {bar})" for name, value, bar in bars if not value >= bar]
     return ", ".join(missed) or None
 
 
-def refuse(name: str, missed: str) -> None:
+def refuse(name: str, missed: str, numbers: str = "int8") -> None:
     """Raises ConversionFailed with the figures."""
     raise ConversionFailed(
-        f"int8 changes {name!r} too much against fp32: {missed}. Leave `precision` at auto, or take it all the same "
-        "with `force_precision: true` (`sekisho convert`: `--force`)"
+        f"{numbers} changes {name!r} too much against fp32: {missed}. Leave `precision` at auto, or take it all the "
+        "same with `force_precision: true` (`sekisho convert`: `--force`)"
     )
 
 

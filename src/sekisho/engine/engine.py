@@ -24,7 +24,8 @@ class Engine(Protocol):
     `infer` gives a row a passage, and of `contract.heads` those named.
     """
 
-    contract: Contract
+    @property
+    def contract(self) -> Contract: ...
 
     @property
     def queued_tokens(self) -> int: ...
@@ -79,6 +80,7 @@ class LocalEngine:
             tokens=tokens,
             truncated=sum(text.truncated for text in texts),
             timings=Timings(result.queue_seconds, tokenized - began, result.run_seconds),
+            counts=texts,
             texts=texts,
             heads=result.heads,
         )

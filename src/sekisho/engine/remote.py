@@ -58,6 +58,11 @@ class RemoteEngine:
     def healthy(self) -> bool:
         return True
 
+    @property
+    def learned(self) -> bool:
+        """Whether the contract says what only an answer tells."""
+        return self._learned
+
     async def infer(self, passages: Sequence[Passage], truncation: Truncation, heads: Sequence[str] = ()) -> Inference:
         """Raises InvalidRequest, BodyTooLarge, Overloaded and the errors of an upstream."""
         self._loop = asyncio.get_running_loop()

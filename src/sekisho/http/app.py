@@ -64,7 +64,7 @@ def create_app(parts: Parts) -> Starlette:
         preloading = asyncio.create_task(_preload(parts))
         yield
         preloading.cancel()
-        await parts.pool.close()
+        await parts.close()
 
     operations = [operation for dialect in DIALECTS for operation in dialect.operations]
     paths = {operation.endpoint: operation.path for operation in operations}

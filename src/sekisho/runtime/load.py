@@ -5,26 +5,50 @@ from __future__ import annotations
 from pathlib import Path
 
 from sekisho.contract import Contract
-from sekisho.errors import InternalError, OutOfMemory
+from sekisho.errors import InternalError, OutOfMemory, SekishoError
+from sekisho.runtime.device import CPU, no_room
 from sekisho.runtime.model import LocalModel, Session
 from sekisho.runtime.select import Choice
 from sekisho.runtime.tokenizer import TextTokenizer
 
+#: Where a provider that compiles a graph for its device keeps what came of it.
+COMPILED = "compiled"
 
-def load_model(directory: Path, contract: Contract, choice: Choice) -> LocalModel:
-    """Raises OutOfMemory, InternalError, ConversionFailed (another model's tokenizer, or one that needs an extra)."""
+
+def load_model(directory: Path, contract: Contract, choice: Choice, memory: int | None = None) -> LocalModel:
+    """memory: most bytes of a device that its models share for what they compute.
+
+    Raises OutOfMemory, InternalError, ConversionFailed (another model's tokenizer, or one that needs an extra)."""
     tokenizer = TextTokenizer(directory, contract)
     try:
-        session = _session(directory, contract, choice)
+        session = _session(directory, contract, choice, memory)
+    except SekishoError:
+        raise
     except MemoryError:
         raise OutOfMemory("This machine has no memory for the model: unload another, or choose a smaller one") from None
     except Exception as error:  # the engines' own errors share no other base
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__).replace(str(directory), "…")
+        if no_room(str(error)):
+            raise OutOfMemory(
+                f"{choice.device} has no memory for the model: unload another, or choose a smaller one"
+            ) from error
         raise InternalError(f"{choice.engine} cannot load the prepared graph: {reason}") from error
     return LocalModel(contract, tokenizer, session)
 
 
-def _session(directory: Path, contract: Contract, choice: Choice) -> Session:
+def _session(directory: Path, contract: Contract, choice: Choice, memory: int | None) -> Session:
+    if choice.device != CPU:
+        from sekisho.runtime.onnx_device import OnnxDeviceSession
+
+        return OnnxDeviceSession(
+            directory,
+            contract,
+            choice.device,
+            choice.lanes,
+            half=choice.precision == "fp16",
+            memory=memory,
+            compiled=_compiled(directory) if choice.device.compiles else None,
+        )
     outputs = contract.outputs
     weights_alone = contract.numbers == "int8" and contract.graph is None  # what convert/int8.py makes
     if choice.engine == "openvino":
@@ -35,4 +59,16 @@ def _session(directory: Path, contract: Contract, choice: Choice) -> Session:
         )
     from sekisho.runtime.onnx import OnnxRuntimeSession
 
-    return OnnxRuntimeSession(directory, outputs, choice.lanes, choice.threads, unpack=weights_alone)
+    return OnnxRuntimeSession(
+        directory, outputs, choice.lanes, choice.threads, unpack=weights_alone, bf16=choice.precision == "bf16"
+    )
+
+
+def _compiled(directory: Path) -> Path | None:
+    """Inside the version, so that it goes with it; None where it cannot be written, and is made each time."""
+    place = directory / COMPILED
+    try:
+        place.mkdir(exist_ok=True)
+    except OSError:
+        return None
+    return place

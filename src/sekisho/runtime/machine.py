@@ -13,6 +13,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from sekisho.runtime.accelerators import owners
+
 _CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
 _CPUINFO = Path("/proc/cpuinfo")
 #: `sysctl` names of macOS on Intel and the flags they are on Linux. Apple silicon needs none: it is known by its name.
@@ -51,7 +53,7 @@ def this_machine() -> Machine:
         architecture=platform.machine(),
         processor=processor or platform.processor() or platform.machine(),
         formats=formats,
-        onnxruntime=version("onnxruntime"),
+        onnxruntime=_onnxruntime(),
         openvino=_version("openvino") if importlib.util.find_spec("openvino") else None,
         flags=cpu_flags(),
     )
@@ -101,6 +103,11 @@ def _openvino_cpu() -> tuple[str, frozenset[str]]:
     return core.get_property("CPU", "FULL_DEVICE_NAME"), frozenset(
         core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     )
+
+
+def _onnxruntime() -> str:
+    """Its version, by whichever distribution it came (`onnxruntime-gpu` is one)."""
+    return next(version(name) for name in owners())
 
 
 def _version(distribution: str) -> str | None:

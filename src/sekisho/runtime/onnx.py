@@ -15,11 +15,19 @@ class OnnxRuntimeSession:
     """One session shared by all lanes: its `run` may be called from many threads at once."""
 
     def __init__(
-        self, directory: Path, outputs: tuple[str, ...], lanes: int, threads: int, *, unpack: bool = False
+        self,
+        directory: Path,
+        outputs: tuple[str, ...],
+        lanes: int,
+        threads: int,
+        *,
+        unpack: bool = False,
+        bf16: bool = False,
     ) -> None:
         """unpack: int8 weights become float once, when the graph is loaded, for graphs that are int8 in them alone.
 
         Where a graph also rounds what it multiplies them with, that would take its int8 kernels away.
+        bf16: products of fp32 in bfloat16, where the CPU is an ARM that multiplies it; elsewhere it changes nothing.
         """
         options = onnxruntime.SessionOptions()
         # With one thread a run stays on its caller's thread, so lanes never compete for a pool.
@@ -32,6 +40,7 @@ class OnnxRuntimeSession:
         options.enable_mem_pattern = False
         options.log_severity_level = 3
         options.add_session_config_entry("session.disable_quant_qdq", "1" if unpack else "0")
+        options.add_session_config_entry("mlas.enable_gemm_fastmath_arm64_bfloat16", "1" if bf16 else "0")
         self.lanes = lanes
         self._outputs = list(outputs)
         self._session = onnxruntime.InferenceSession(

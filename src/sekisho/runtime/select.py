@@ -7,12 +7,19 @@ from typing import Literal
 
 from sekisho.contract import Contract, Precision
 from sekisho.errors import InternalError
+from sekisho.runtime.device import CPU, Device
 from sekisho.runtime.machine import Machine
+from sekisho.runtime.placing import ON_CPU, Placement
 from sekisho.settings import EngineName
 
 #: Up to here one run a core gives the most texts a second; beyond, a single text would wait for one slow core.
 _MOST_LANES_OF_ONE_THREAD = 4
 _THREADS_PER_LANE = 4
+#: Batches that a card has at once: one runs, one is prepared.
+DEVICE_LANES = 2
+#: Padded tokens in a batch. A card is busy only with many at once: text-embeddings-inference's default for CUDA.
+_DEVICE_BATCH_TOKENS = 16_384
+_CPU_BATCH_TOKENS = 1024
 #: Instruction sets in which OpenVINO multiplies int8.
 _INT8_FLAGS = {"avx512_vnni", "avx_vnni"}
 
@@ -32,6 +39,7 @@ class Choice:
     threads: int
     reason: str
     rest: Floats = "fp32"
+    device: Device = CPU
 
     @property
     def floats(self) -> Floats:
@@ -45,22 +53,31 @@ def choose(
     precision: Precision,
     threads: int | None = None,
     contract: Contract | None = None,
+    placement: Placement = ON_CPU,
 ) -> Choice:
-    """The best this CPU does at fp32's quality, within what was asked for.
+    """The best this machine does at fp32's quality, within what was asked for.
 
     Measured (docs/performance.md): bfloat16 through OpenVINO is about twice as fast as any fp32 at a mean cosine above
     0.9999; at fp32 the two engines are level, and ONNX Runtime starts faster and is always there.
 
     contract: of the prepared model; None: it is not prepared yet, and taken for one that is made from its weights.
+    placement: the device, which goes before the CPU for every graph it can run.
 
     Raises InternalError where an engine is asked for that is not installed.
     """
     if engine == "openvino" and machine.openvino is None:
         raise InternalError("SEKISHO_ENGINE is openvino, which is not installed: `pip install 'sekisho[openvino]'`")
+    if placement.device != CPU:
+        if contract is None or not only_on_cpu(contract):
+            return _on_device(placement, precision, contract)
+        choice = choose(machine, engine, precision, threads, contract)
+        return replace(choice, reason=f"{placement.device} has no kernels for it; {choice.reason}")
     cores = threads or machine.cores
     lanes, each = plan_lanes(cores)
+    if contract is not None and contract.numbers == "half":
+        return Choice("onnxruntime", "fp16", lanes, each, "it was prepared in fp16, for a card")
     if contract is not None and contract.engine is not None:
-        numbers: Literal["fp32", "int8"] = "fp32" if contract.numbers == "float" else "int8"
+        numbers: Literal["fp32", "int8"] = "int8" if "int8" in contract.numbers else "fp32"
         return Choice(contract.engine, numbers, lanes, each, _why_only(contract))
     if contract is not None and contract.graph is not None and contract.numbers == "int8":
         floats = _floats(machine, engine, "auto" if precision == "int8" else precision, lanes, each)
@@ -74,6 +91,43 @@ def choose(
     return _floats(machine, engine, precision, lanes, each)
 
 
+def only_on_cpu(contract: Contract) -> bool:
+    """Whether a graph's operators have no kernels but the CPU's: ready-made int8, whose products are whole numbers."""
+    return contract.graph is not None and "int8" in contract.numbers
+
+
+def halves(precision: Precision, placement: Placement) -> bool:
+    """Whether a model is prepared in fp16 for this device.
+
+    What is asked for as bf16 stays fp32: ONNX Runtime's CUDA kernels are not complete for it, and TensorFloat-32, in
+    which a card of that age multiplies fp32, has bf16's range and three bits more.
+    """
+    return placement.halves and precision in {"auto", "fp16"}
+
+
+def _on_device(placement: Placement, precision: Precision, contract: Contract | None) -> Choice:
+    """One batch runs while the next is prepared: two lanes, as a card runs one kernel after the other anyway."""
+    made = contract.numbers == "half" if contract is not None else halves(precision, placement)
+    # Two providers turn a graph's numbers into fp16 themselves.
+    half = made or (placement.device.compiles and precision == "fp16")
+    reason = f"{placement.reason}; {_why_on_device(placement, precision, contract, half=half)}"
+    return Choice("onnxruntime", "fp16" if half else "fp32", DEVICE_LANES, 1, reason, device=placement.device)
+
+
+def _why_on_device(placement: Placement, precision: Precision, contract: Contract | None, *, half: bool) -> str:
+    if half:
+        return "fp16 products, twice fp32's speed or more; norms and sums in fp32"
+    if contract is not None and "half" in contract.origins:
+        return f"fp32: {contract.origins['half']}"
+    if precision == "int8":
+        return "int8 runs on OpenVINO; here its rounded weights are computed with in fp32"
+    if precision in {"fp32", "bf16"}:
+        return f"fp32, as models.yaml asks for {precision}"
+    if contract is not None and contract.graph is not None:
+        return f"fp32, as {contract.graph} is"
+    return "fp32, in which the device is at its best"
+
+
 def _floats(machine: Machine, engine: EngineName, precision: Precision, lanes: int, each: int) -> Choice:
     if precision == "fp16" and engine != "onnxruntime" and machine.openvino is not None and "FP16" in machine.formats:
         return Choice("openvino", "fp16", lanes, each, "models.yaml asks for fp16, in which the CPU computes")
@@ -82,9 +136,18 @@ def _floats(machine: Machine, engine: EngineName, precision: Precision, lanes: i
         return Choice(
             "openvino", "bf16", lanes, each, "the CPU computes in bfloat16: twice fp32's speed at its quality"
         )
+    if precision in {"auto", "bf16"} and engine != "openvino" and _multiplies_bf16_on_arm(machine):
+        return Choice(
+            "onnxruntime", "bf16", lanes, each, "the CPU multiplies bfloat16 (ARM), and ONNX Runtime's fp32 uses it"
+        )
     if engine == "openvino":
         return Choice("openvino", "fp32", lanes, each, _why_fp32(machine, engine, precision))
     return Choice("onnxruntime", "fp32", lanes, each, _why_fp32(machine, engine, precision))
+
+
+def batch_tokens(asked: int | None, device: Device) -> int:
+    """Padded tokens run at once: what was asked for, or what suits the device. CoreML leaves much to the CPU."""
+    return asked or (_DEVICE_BATCH_TOKENS if device.kind in {"cuda", "migraphx"} else _CPU_BATCH_TOKENS)
 
 
 def plan_lanes(cores: int) -> tuple[int, int]:
@@ -92,6 +155,16 @@ def plan_lanes(cores: int) -> tuple[int, int]:
     if cores <= _MOST_LANES_OF_ONE_THREAD:
         return cores, 1
     return max(1, cores // _THREADS_PER_LANE), _THREADS_PER_LANE
+
+
+def _multiplies_bf16_on_arm(machine: Machine) -> bool:
+    """Graviton3 and later, Grace, Ampere One: `BFMMLA`, as Linux tells it.
+
+    ONNX Runtime rounds both sides of a product to bfloat16 and adds in fp32: 1.2 to 1.8 times its fp32 on Graviton3, as
+    its author measured (https://github.com/microsoft/onnxruntime/pull/17031). On macOS it does so only since
+    https://github.com/microsoft/onnxruntime/pull/32152, and no flag is read there.
+    """
+    return machine.architecture == "aarch64" and "bf16" in machine.flags
 
 
 def _is_int8(precision: Precision, contract: Contract | None) -> bool:

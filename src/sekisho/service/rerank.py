@@ -113,9 +113,9 @@ def _once(given: Sequence[T]) -> tuple[list[int], list[T]]:
 
 def _counts(result: Inference, places: Sequence[int]) -> tuple[int, int]:
     """Tokens and cut texts of all that was sent; what another service counted is taken as it is."""
-    if not result.texts:
+    if not result.counts:
         return result.tokens, result.truncated
-    texts = [result.texts[place] for place in places]
+    texts = [result.counts[place] for place in places]
     return sum(map(len, texts)), sum(text.truncated for text in texts)
 
 

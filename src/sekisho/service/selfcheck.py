@@ -17,6 +17,7 @@ import numpy as np
 
 from sekisho.catalog.registry import Registry, Spec
 from sekisho.contract import Passage
+from sekisho.engine.cached import uncached
 from sekisho.engine.engine import LocalEngine
 from sekisho.engine.pool import Pool
 from sekisho.errors import InvalidRequest, SekishoError
@@ -133,7 +134,8 @@ class SelfCheck:
 
     async def _tokens(self, spec: Spec, example: Example, result: Result) -> Result:
         texts = [given if isinstance(given, str) else given.text for given in example.texts]
-        async with self._pool.use(spec) as engine:
+        async with self._pool.use(spec) as given:
+            engine = uncached(given)
             if not isinstance(engine, LocalEngine):
                 return replace(result, note="its tokens are made elsewhere")
             got = [list(tokens.ids) for tokens in await engine.tokenize([Passage(text) for text in texts])]
@@ -215,7 +217,8 @@ class SelfCheck:
 
     async def _by_word(self, spec: Spec, weights: Mapping[int, float]) -> dict[str, float]:
         """Weights by what each token reads."""
-        async with self._pool.use(spec) as engine:
+        async with self._pool.use(spec) as given:
+            engine = uncached(given)
             if not isinstance(engine, LocalEngine):
                 raise InvalidRequest("its tokens are made elsewhere")
             words = await engine.decode([[token] for token in weights], skip_special=False)

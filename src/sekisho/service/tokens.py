@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sekisho.catalog.registry import Registry, Spec
 from sekisho.contract import Passage
+from sekisho.engine.cached import uncached
 from sekisho.engine.engine import Engine, LocalEngine
 from sekisho.engine.pool import Pool
 from sekisho.errors import InvalidRequest
@@ -48,6 +49,7 @@ class TokenService:
 
 
 def _here(spec: Spec, engine: Engine) -> LocalEngine:
-    if isinstance(engine, LocalEngine):
-        return engine
+    inner = uncached(engine)
+    if isinstance(inner, LocalEngine):
+        return inner
     raise InvalidRequest(f"The model {spec.name!r} runs elsewhere, and so does its tokenizer", param="model")

@@ -9,14 +9,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import sekisho
-from sekisho.assemble import Parts
+from sekisho.assemble import Parts, placement
 from sekisho.catalog.registry import Spec
 from sekisho.contract import Contract
 from sekisho.http.answers import json_response
 from sekisho.http.openapi import MODEL_ERRORS, Dialect
 from sekisho.http.wiring import model_of, parts_of
 from sekisho.runtime.machine import this_machine
-from sekisho.runtime.select import choose
+from sekisho.runtime.select import batch_tokens, choose
 from sekisho.service.model_names import find_model
 
 dialect = Dialect("text-embeddings-inference")
@@ -91,7 +91,7 @@ def _info(parts: Parts, spec: Spec, contract: Contract | None) -> dict[str, Any]
         "model_type": _model_type(spec, contract),
         "max_concurrent_requests": max(1, settings.max_queue_tokens // max(1, longest)),
         "max_input_length": longest,
-        "max_batch_tokens": settings.batch_tokens,
+        "max_batch_tokens": batch_tokens(settings.batch_tokens, placement(settings.device).device),
         "max_batch_requests": None,
         "max_client_batch_size": _CLIENT_BATCH,
         "auto_truncate": spec.truncate,
@@ -106,9 +106,10 @@ def _dtype(parts: Parts, spec: Spec, contract: Contract | None) -> str:
     """What it computes with, or would on this machine."""
     if spec.upstream is not None:
         return "unknown"
-    if contract is not None and contract.numbers != "float":
+    if contract is not None and "int8" in contract.numbers:
         return "int8"
-    return _DTYPES[choose(this_machine(), parts.settings.engine, spec.precision, None, contract).precision]
+    where = placement(parts.settings.device)
+    return _DTYPES[choose(this_machine(), parts.settings.engine, spec.precision, None, contract, where).precision]
 
 
 def _model_type(spec: Spec, contract: Contract | None) -> dict[str, Any]:
