@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from tokenizers import Tokenizer
 
-from benchmarks.mix import texts
+from sekisho.bench.mix import texts
 from sekisho.contract import GRAPH_FILE, TOKENIZER_FILE, Contract, Rows
 from sekisho.runtime.machine import this_machine
 from sekisho.runtime.model import Session

@@ -23,8 +23,8 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.mix import texts
-from benchmarks.served import server
+from sekisho.bench.mix import texts
+from sekisho.bench.server import Question, sekisho
 from tests.checkpoints_encoders import ROBERTA_MARKS, TinyEncoder, roberta_reranker, write_tiny_encoder
 
 _PEER = Path(".envs/goldens/bin/python")
@@ -121,12 +121,16 @@ def measure(rounds: int, count: int, precision: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = make(Path(folder))
         registry = write_registry(Path(folder), checkpoint, precision)
-        home = {"SEKISHO_MODELS": str(registry), "SEKISHO_HOME": str(Path(folder) / "home")}
-        with peer(checkpoint) as theirs, server(home, "/healthz") as (port, _):
+        home = {
+            "SEKISHO_MODELS": str(registry),
+            "SEKISHO_HOME": str(Path(folder) / "home"),
+            "SEKISHO_CACHE_MIB": "0",
+        }
+        with peer(checkpoint) as theirs, sekisho(None, home, first=Question("GET", "/healthz")) as served:
             for number in range(rounds + 1):
                 query, *documents = sample[number * (count + 1) : (number + 1) * (count + 1)]
                 query = query[:60]
-                ours, other = ask_us(port, query, documents), ask_peer(theirs, query, documents)
+                ours, other = ask_us(served.endpoint.port, query, documents), ask_peer(theirs, query, documents)
                 apart = max(abs(a - b) for a, b in zip(ours["scores"], other["scores"], strict=True))
                 rows.append(
                     {

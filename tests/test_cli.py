@@ -33,7 +33,7 @@ from tests.conftest import REPOSITORY, WriteRegistry
 from tests.engines import ONNX_FP32
 from tests.goldens_io import MINILM, cosines, golden_texts, load_golden, run_texts, tiny_spec
 
-COMMANDS = ("serve", "models", "pull", "verify", "lock", "cache", "convert", "embed", "selfcheck", "doctor")
+COMMANDS = ("serve", "models", "pull", "verify", "lock", "cache", "convert", "embed", "selfcheck", "doctor", "bench")
 
 CATALOGUE = REPOSITORY / "models.yaml"
 NEEDS_OPENVINO = pytest.mark.skipif(this_machine().openvino is None, reason="int8 runs on OpenVINO")

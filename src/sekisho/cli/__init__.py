@@ -9,7 +9,7 @@ import typer
 from pydantic import ValidationError
 
 import sekisho
-from sekisho.cli import cache, convert, doctor, embed, files, models, selfcheck, serve
+from sekisho.cli import bench, cache, convert, doctor, embed, files, models, selfcheck, serve
 from sekisho.cli.console import Failed, err, out
 from sekisho.errors import RegistryInvalid, SekishoError
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 for _command in (
     serve.serve, files.pull, files.verify, files.lock, convert.convert, embed.embed, selfcheck.selfcheck, doctor.doctor,
+    bench.bench,
 ):  # fmt: skip
     app.command()(_command)
 app.add_typer(models.app, name="models")

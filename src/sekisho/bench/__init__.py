@@ -1,0 +1,1 @@
+"""Measuring a server beside what its engine could do at best. Only ratios of one run mean anything."""
