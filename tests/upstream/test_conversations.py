@@ -46,8 +46,8 @@ CONVERSATIONS = {
 @pytest.mark.parametrize("name", CONVERSATIONS)
 def test_what_a_client_sees(gateway: MakeGateway, kind: str, name: str) -> None:
     faults, status, code, retry_after, calls = CONVERSATIONS[name]
-    with started(kind, stalls=0.2) as service:
-        front = gateway(entry(kind, service.url, timeout="0.1s" if status == 504 else "10s"))
+    with started(kind, stalls=2.0) as service:
+        front = gateway(entry(kind, service.url, timeout="1s" if status == 504 else "10s"))
         service.faults.extend(faults)
         answer = front.embed(*TEXTS[:2])
         assert len(service.calls) == calls

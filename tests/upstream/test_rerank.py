@@ -84,8 +84,8 @@ def test_raw_scores_are_logits_where_the_service_gives_them(gateway: MakeGateway
 def test_what_a_client_sees_where_it_goes_wrong(
     gateway: MakeGateway, kind: str, faults: list[str], status: int, code: str, calls: int
 ) -> None:
-    with started(kind, stalls=0.2) as service:
-        front = gateway(entry(kind, service.url, kind="reranker", timeout="0.1s" if status == 504 else "10s"))
+    with started(kind, stalls=2.0) as service:
+        front = gateway(entry(kind, service.url, kind="reranker", timeout="1s" if status == 504 else "10s"))
         service.faults.extend(faults)
         answer = front.post("/v1/rerank", model="far", query=QUERY, documents=DOCUMENTS[:2])
         assert len(service.calls) == calls
