@@ -1,12 +1,15 @@
-"""OpenVINO's Python binding, where it has surprised us."""
+"""OpenVINO and its Python binding, where they have surprised us."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
-PROGRAM = """
+import pytest
+
+TOGETHER = """
 import sys, threading
 from pathlib import Path
 from sekisho.contract import Contract, Tokens
@@ -31,7 +34,53 @@ print("done")
 def test_two_lanes_may_start_at_the_same_moment(minilm_home: Path) -> None:
     """Without the lock around a session's first use most fresh processes hang here for ever."""
     for _ in range(4):
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, str(minilm_home)], capture_output=True, text=True, timeout=60, check=False
-        )
-        assert done.stdout == "done\n", done.stderr
+        assert _run(TOGETHER, minilm_home) == "done\n"
+
+
+#: Prints KiB: anonymous memory after a hundred shapes and after two hundred, and what is resident of the weights' file
+#: before the first of them.
+SHAPES = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from sekisho.contract import Contract
+from sekisho.runtime.machine import this_machine
+from sekisho.runtime.openvino import OpenVinoSession
+
+def resident(kind, path):
+    found, inside = 0, kind == "RssAnon"
+    for line in Path("/proc/self", path).read_text().splitlines():
+        if "-" in line.split()[0]:
+            inside = line.endswith("model.onnx.data")
+        elif inside and line.startswith(kind + ":"):
+            found += int(line.split()[1])
+    return found
+
+directory = next(Path(sys.argv[1], "models", "all-minilm-l6-v2").glob("[!.]*/"))
+precision = "bf16" if "BF16" in this_machine().formats else "fp32"
+session = OpenVinoSession(directory, Contract.read(directory).outputs, 1, 1, precision)
+report = {"weights": resident("Rss", "smaps")}
+shapes = [(rows, length) for length in range(3, 53) for rows in range(1, 5)]
+for number, shape in enumerate(shapes, 1):
+    session.run(0, dict.fromkeys(("input_ids", "attention_mask"), np.ones(shape, np.int32)))
+    if number in (100, 200):
+        report[str(number)] = resident("RssAnon", "status")
+print(json.dumps(report))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what is resident is read from /proc")
+def test_what_is_kept_for_shapes_is_bounded_and_weights_are_not_held_twice(minilm_home: Path) -> None:
+    """With the engine's own bounds a hundred more shapes take 40 MiB, and the whole file stays resident."""
+    report = json.loads(_run(SHAPES, minilm_home))
+    weights = next(minilm_home.glob("models/all-minilm-l6-v2/[!.]*/model.onnx.data")).stat().st_size / 1024
+    assert report["weights"] < weights / 8
+    assert report["200"] - report["100"] < 16 * 1024
+
+
+def _run(program: str, home: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(home)], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -50,17 +50,20 @@ def _session(directory: Path, contract: Contract, choice: Choice, memory: int | 
             compiled=_compiled(directory) if choice.device.compiles else None,
         )
     outputs = contract.outputs
-    weights_alone = contract.numbers == "int8" and contract.graph is None  # what convert/int8.py makes
+    ours = contract.numbers == "int8" and contract.graph is None  # what convert/int8.py makes
     if choice.engine == "openvino":
         from sekisho.runtime.openvino import OpenVinoSession  # an extra
 
-        return OpenVinoSession(
-            directory, outputs, choice.lanes, choice.threads, choice.floats, round_tokens=weights_alone
-        )
+        return OpenVinoSession(directory, outputs, choice.lanes, choice.threads, choice.floats, round_tokens=ours)
     from sekisho.runtime.onnx import OnnxRuntimeSession
 
     return OnnxRuntimeSession(
-        directory, outputs, choice.lanes, choice.threads, unpack=weights_alone, bf16=choice.precision == "bf16"
+        directory,
+        outputs,
+        choice.lanes,
+        choice.threads,
+        unpack=ours and choice.precision != "int8",
+        bf16=choice.precision == "bf16",
     )
 
 

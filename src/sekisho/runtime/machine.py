@@ -44,6 +44,20 @@ class Machine:
     flags: frozenset[str] = frozenset()
 
 
+#: Instruction sets of x86 that multiply int8 and add up in 32 bits.
+_VNNI = frozenset({"avx512_vnni", "avx_vnni"})
+
+
+def has_vnni(machine: Machine) -> bool:
+    """Whether the CPU is known to multiply int8."""
+    return bool(machine.flags & _VNNI)
+
+
+def lacks_vnni(machine: Machine) -> bool:
+    """Whether it is known not to, though it is x86; others have instructions of their own, and some tell nothing."""
+    return machine.architecture.lower() in {"x86_64", "amd64"} and bool(machine.flags) and not has_vnni(machine)
+
+
 @cache
 def this_machine() -> Machine:
     """Looked at once a process."""

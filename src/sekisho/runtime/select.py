@@ -8,7 +8,7 @@ from typing import Literal
 from sekisho.contract import Contract, Precision
 from sekisho.errors import InternalError
 from sekisho.runtime.device import CPU, Device
-from sekisho.runtime.machine import Machine
+from sekisho.runtime.machine import Machine, has_vnni
 from sekisho.runtime.placing import ON_CPU, Placement
 from sekisho.settings import EngineName
 
@@ -20,8 +20,6 @@ DEVICE_LANES = 2
 #: Padded tokens in a batch. A card is busy only with many at once: text-embeddings-inference's default for CUDA.
 _DEVICE_BATCH_TOKENS = 16_384
 _CPU_BATCH_TOKENS = 1024
-#: Instruction sets in which OpenVINO multiplies int8.
-_INT8_FLAGS = {"avx512_vnni", "avx_vnni"}
 
 Floats = Literal["fp32", "bf16", "fp16"]
 
@@ -87,7 +85,8 @@ def choose(
         if engine != "onnxruntime" and machine.openvino is not None:
             rest: Floats = "bf16" if "BF16" in machine.formats else "fp32"
             return Choice("openvino", "int8", lanes, each, _why_int8(machine, rest), rest)
-        return Choice("onnxruntime", "fp32", lanes, each, _why_unpacked(machine))
+        numbers = "int8" if has_vnni(machine) else "fp32"
+        return Choice("onnxruntime", numbers, lanes, each, _why_unpacked(machine))
     return _floats(machine, engine, precision, lanes, each)
 
 
@@ -173,13 +172,15 @@ def _is_int8(precision: Precision, contract: Contract | None) -> bool:
 
 
 def _why_int8(machine: Machine, rest: Floats) -> str:
-    if machine.flags & _INT8_FLAGS:
-        return f"int8 products, their scales found for each token by itself; {rest} elsewhere"
+    if has_vnni(machine):
+        return f"int8 products, their scales calibrated or found for each token by itself; {rest} elsewhere"
     return "int8 weights, computed in float: the CPU has no int8 products (VNNI)"
 
 
 def _why_unpacked(machine: Machine) -> str:
     why = "OpenVINO is not installed" if machine.openvino is None else "SEKISHO_ENGINE asks for ONNX Runtime"
+    if has_vnni(machine):
+        return f"{why}, on which all of int8 runs: its calibrated products are int8, the others in fp32"
     return f"{why}, on which int8 runs: its rounded weights are computed with in fp32"
 
 

@@ -1,0 +1,44 @@
+"""ONNX Runtime on the CPU: what one long text takes is given back."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+#: Prints KiB of anonymous memory after a small batch and after a large one, and how far the same row is from itself.
+LARGE = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from sekisho.contract import Contract
+from sekisho.runtime.onnx import OnnxRuntimeSession
+
+def anonymous():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+
+def rows(shape):
+    return session.run(0, dict.fromkeys(("input_ids", "attention_mask"), np.ones(shape, np.int32)))[0]
+
+directory = next(Path(sys.argv[1], "models", "all-minilm-l6-v2").glob("[!.]*/"))
+session = OnnxRuntimeSession(directory, Contract.read(directory).outputs, 1, 2)
+small, before = rows((4, 256)), anonymous()
+large, after = rows((16, 256)), anonymous()
+print(json.dumps({"grown": after - before, "apart": float(np.abs(small - large[:4]).max())}))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what is resident is read from /proc")
+def test_what_a_large_run_took_goes_back(minilm_home: Path) -> None:
+    """Kept, it would be 110 MiB more; a small batch's memory is kept."""
+    done = subprocess.run(
+        [sys.executable, "-c", LARGE, str(minilm_home)], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["grown"] < 16 * 1024
+    assert report["apart"] < 1e-6
