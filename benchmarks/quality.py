@@ -4,30 +4,34 @@ Speed: each variant in turn with fp32 (fp32, variant, fp32, next variant, …), 
 batches of neighbours in length of at most 2,048 padded. Quality: as the gate of int8 judges it, on the gate's texts and
 on those of the goldens: cosines to fp32, how many of a text's ten nearest stay, and the lowest cosine of a text among
 its neighbours to the same text alone.
+
+`python -m benchmarks.quality_plot` draws what `--json` wrote.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import statistics
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.mix import texts
-from sekisho.assemble import open_catalog
+from sekisho.assemble import gate_run, open_catalog
+from sekisho.bench.mix import texts
 from sekisho.catalog.prepare import Prepared
 from sekisho.contract import GRAPH_FILE, WEIGHTS_FILE, Contract, Passage, Quality, Rows, Tokens
 from sekisho.convert.gate import judge, lone
 from sekisho.convert.gate_texts import passages
+from sekisho.convert.int8 import Recipe, quantise
 from sekisho.runtime.load import load_model
 from sekisho.runtime.machine import this_machine
 from sekisho.runtime.model import LocalModel
@@ -38,6 +42,18 @@ from tests.goldens.corpus import load_texts
 #: A batch, in tokens with padding.
 _BATCH_TOKENS = 2048
 _REFERENCE = "ONNX Runtime fp32"
+_OURS = "int8, ours"
+#: Ours and what was weighed against it, from the nearest to fp32 to the fastest.
+_RECIPES = {
+    "all scales by token, weights to the nearest": Recipe("dynamic", "dynamic", fit=False),
+    "all scales by token": Recipe("dynamic", "dynamic"),
+    "products of norms alone": Recipe(others="float"),
+    _OURS: Recipe(),
+    "ours, weights to the nearest": Recipe(fit=False),
+    "ours, values too": Recipe(values=True),
+    "all calibrated, values float": Recipe(others="static"),
+    "all calibrated": Recipe(others="static", values=True),
+}
 
 
 @dataclass
@@ -53,9 +69,10 @@ class Variant:
 
 def variants(directory: Path) -> list[Variant]:
     """The reference first; what this machine or environment lacks is left out with a line."""
-    plain, rounded = _prepared("auto"), _prepared("int8")
+    plain = _prepared()
     made = [Variant(_REFERENCE, _load(plain, Choice("onnxruntime", "fp32", 1, 1, "")))]
     machine = this_machine()
+    rounded = {name: _made(plain, directory / str(place), name) for place, name in enumerate(_RECIPES)}
     if machine.openvino is None:
         print("OpenVINO is not installed: its variants are left out")
     else:
@@ -63,12 +80,11 @@ def variants(directory: Path) -> list[Variant]:
         made.append(Variant("OpenVINO fp32", _load(plain, Choice("openvino", "fp32", 1, 1, ""))))
         if rest == "bf16":
             made.append(Variant("OpenVINO bf16", _load(plain, Choice("openvino", "bf16", 1, 1, ""))))
-        made.append(
-            Variant(f"int8, ours ({rest} elsewhere)", _load(rounded, Choice("openvino", "int8", 1, 1, "", rest)))
-        )
+        on_openvino = Choice("openvino", "int8", 1, 1, "", rest)
+        made += [Variant(name, _load(prepared, on_openvino)) for name, prepared in rounded.items()]
         if rest != "fp32":
-            other = Choice("openvino", "int8", 1, 1, "")
-            made.append(Variant("int8, ours (fp32 elsewhere)", _load(rounded, other)))
+            made.append(Variant(f"{_OURS}, fp32 elsewhere", _load(rounded[_OURS], replace(on_openvino, rest="fp32"))))
+    made.append(Variant(f"{_OURS}, ONNX Runtime", _load(rounded[_OURS], Choice("onnxruntime", "int8", 1, 1, ""))))
     for name, per_channel in (("per tensor", False), ("per channel", True)):
         dynamic = _dynamic(plain, directory / name.replace(" ", "-"), per_channel=per_channel)
         if dynamic is not None:
@@ -76,10 +92,18 @@ def variants(directory: Path) -> list[Variant]:
     return made
 
 
-def _prepared(precision: str) -> Prepared:
+def _made(plain: Prepared, target: Path, name: str) -> Prepared:
+    """The model made int8 by a recipe, not gated."""
+    shutil.copytree(plain.directory, target)
+    began = time.perf_counter()
+    quantise(target, gate_run(Settings()), recipe=_RECIPES[name])
+    print(f"{name}: made in {time.perf_counter() - began:.1f} s")
+    return replace(plain, directory=target, contract=replace(plain.contract, numbers="int8"))
+
+
+def _prepared() -> Prepared:
     catalog = open_catalog(Settings())
-    spec = catalog.registry.find("all-minilm-l6-v2").model_copy(update={"precision": precision})
-    return catalog.preparer.prepare(spec)
+    return catalog.preparer.prepare(catalog.registry.find("all-minilm-l6-v2"))
 
 
 def _load(prepared: Prepared, choice: Choice) -> LocalModel:
@@ -156,17 +180,33 @@ def _speed(made: list[Variant], busy: float) -> Table:
     return table
 
 
-def _quality(made: list[Variant], title: str, asked: list[Passage]) -> Table:
+def _quality(made: list[Variant], asked: list[Passage]) -> dict[str, Quality]:
+    reference = rows(made[0].model, asked)
+    return {variant.name: measure(variant.model, asked, reference) for variant in made}
+
+
+def _qualities(found: dict[str, Quality], title: str, count: int) -> Table:
     table = Table(
         title, "mean cosine", "lowest", "ten nearest that stay", "lowest, alone and among others",
-        title=f"{len(asked)} texts against {_REFERENCE}",
+        title=f"{count} texts against {_REFERENCE}",
     )  # fmt: skip
-    reference = rows(made[0].model, asked)
-    for variant in made:
-        found = measure(variant.model, asked, reference)
-        figures = (found.cosine_mean, found.cosine_min, found.overlap, found.alone)
-        table.add_row(variant.name, *(f"{value:.5f}" for value in figures))
+    for name, quality in found.items():
+        figures = (quality.cosine_mean, quality.cosine_min, quality.overlap, quality.alone)
+        table.add_row(name, *(f"{value:.5f}" for value in figures))
     return table
+
+
+def _points(made: list[Variant], gate: dict[str, Quality], goldens: dict[str, Quality]) -> list[dict[str, object]]:
+    return [
+        {
+            "name": one.name,
+            "served": one.name == _OURS,
+            "by_cpu": {"median": statistics.median(one.by_cpu), "min": min(one.by_cpu), "max": max(one.by_cpu)},
+            "gate": asdict(gate[one.name]),
+            "goldens": asdict(goldens[one.name]),
+        }
+        for one in made[1:]
+    ]
 
 
 def main() -> None:
@@ -174,24 +214,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--texts", type=int, default=128)
+    parser.add_argument("--json", type=Path, help="write the figures there")
     given = parser.parse_args()
-    busy = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as directory:
-        made = variants(Path(directory))
-        tokens = made[0].model.encode([Passage(text) for text in texts(given.texts)], "end")
-        for warm in (True, *[False] * given.rounds):
-            for other in made[1:]:
-                race(made[0], other, tokens)
-            if warm:
-                for variant in made:
-                    for figures in (variant.tokens_per_second, variant.by_clock, variant.by_cpu):
-                        figures.clear()
-        console = Console(width=140)
-        console.print(_speed(made, busy))
-        console.print(_quality(made, "texts of the gate", passages("embedding")))
-        console.print(_quality(made, "texts of the goldens", [Passage(text) for text in load_texts()]))
-        for variant in made:
-            variant.model.close()
+        _measured(variants(Path(directory)), given.rounds, given.texts, given.json)
+
+
+def _measured(made: list[Variant], rounds: int, count: int, report: Path | None) -> None:
+    busy = os.getloadavg()[0]
+    tokens = made[0].model.encode([Passage(text) for text in texts(count)], "end")
+    for warm in (True, *[False] * rounds):
+        for other in made[1:]:
+            race(made[0], other, tokens)
+        if warm:
+            for variant in made:
+                for figures in (variant.tokens_per_second, variant.by_clock, variant.by_cpu):
+                    figures.clear()
+    console = Console(width=140)
+    console.print(_speed(made, busy))
+    judges, odd = passages("embedding"), [Passage(text) for text in load_texts()]
+    gate, goldens = _quality(made, judges), _quality(made, odd)
+    console.print(_qualities(gate, "texts of the gate", len(judges)))
+    console.print(_qualities(goldens, "texts of the goldens", len(odd)))
+    if report is not None:
+        report.write_text(json.dumps(_points(made, gate, goldens), indent=1), "utf-8")
+    for variant in made:
+        variant.model.close()
 
 
 if __name__ == "__main__":

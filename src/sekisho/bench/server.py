@@ -98,6 +98,8 @@ def sekisho(
     port = free_port()
     command = [sys.executable, "-m", "sekisho", "serve", "--host", _LOOPBACK, "--port", str(port)]
     environment = os.environ | {"SEKISHO_LOG_LEVEL": "warning"} | dict(variables or {})
+    # An installation has its bytecode; to compile it at each start would be most of the time to the first vector.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
 
     def launch(log: Path) -> subprocess.Popen[bytes]:
         with log.open("wb") as written:

@@ -1,6 +1,6 @@
 """The texts on which a quantised graph is compared with its fp32: short to long, Japanese and English, code, emoji.
 
-They are written for this and tune nothing: int8 here needs no calibration, so every text is one it has not seen.
+They are written for this and tune nothing: int8 is calibrated with others (`calibration_texts.py`).
 """
 
 from __future__ import annotations

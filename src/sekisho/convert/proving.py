@@ -36,7 +36,7 @@ def make_int8(
     texts = passages(contract.kind)
     tell("check", 0, 3)
     reference = run(directory, contract, texts, False, False)
-    quantise(directory, lambda done, size: tell("quantise", done, size))
+    quantise(directory, run, lambda done, size: tell("quantise", done, size))
     contract = replace(contract, numbers="int8", origins=contract.origins | {"numbers": origin})
     tell("check", 1, 3)
     rows = run(directory, contract, texts, True, False)
