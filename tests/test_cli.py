@@ -26,7 +26,7 @@ import sekisho
 from sekisho.cli import main
 from sekisho.contract import CONTRACT_FILE, Contract
 from sekisho.runtime.load import load_model
-from sekisho.runtime.machine import this_machine
+from sekisho.runtime.machine import has_vnni, this_machine
 from tests.checkpoints import write_tiny_bert
 from tests.checkpoints_int8 import write_outliers
 from tests.conftest import REPOSITORY, WriteRegistry
@@ -500,8 +500,9 @@ def test_an_int8_model_is_shown_and_diagnosed(run: Run, registry: Path, monkeypa
     assert (after["state"], after["engine"], after["precision"]) == ("prepared", "openvino", "int8")
     monkeypatch.setenv("SEKISHO_ENGINE", "onnxruntime")
     told = run("doctor", "--models", registry, "--json").json["models"][0]
-    assert (told["engine"], told["precision"]) == ("onnxruntime", "fp32")
-    assert "rounded weights" in told["why"]
+    numbers, why = ("int8", "calibrated products") if has_vnni(this_machine()) else ("fp32", "rounded weights")
+    assert (told["engine"], told["precision"]) == ("onnxruntime", numbers)
+    assert why in told["why"]
 
 
 @NEEDS_OPENVINO

@@ -92,7 +92,7 @@ def server(minilm_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         process = subprocess.Popen(
             [PROGRAMS / "sekisho", "serve", "--port", "0", "--offline"],
             cwd=ROOT,
-            env={"SEKISHO_HOME": str(minilm_home), "COLUMNS": "200"},
+            env={"SEKISHO_HOME": str(minilm_home), "SEKISHO_TUNE": "off", "COLUMNS": "200"},
             stderr=stderr,
         )
     try:

@@ -108,7 +108,8 @@ def servers(tmp_path_factory: pytest.TempPathFactory, minilm_home: Path) -> Iter
     registry = write_registry(tmp_path_factory.mktemp("client-registry"))
     home = tmp_path_factory.mktemp("client-home")
     share_prepared(home, minilm_home)
-    common = {"SEKISHO_HOME": str(home), "SEKISHO_MODELS": str(registry)}
+    common = {"SEKISHO_HOME": str(home), "SEKISHO_MODELS": str(registry), "SEKISHO_TUNE": "off"}
+    common |= {"SEKISHO_CACHE_MIB": "0"}  # a queue is filled by texts that were sent before
     tiny = {
         "SEKISHO_MAX_BODY_MIB": str(TINY_BODY_MIB),
         "SEKISHO_MAX_QUEUE_TOKENS": str(TINY_QUEUE_TOKENS),
