@@ -71,6 +71,7 @@ def write_registry(directory: Path) -> Path:
     checkpoint = RERANKERS[0]
     write_tiny_encoder(checkpoint, directory / checkpoint.name)
     reranker = {"kind": "reranker", "source": {"path": checkpoint.name}, "max_tokens": checkpoint.limit}
+    reranker |= {"precision": "fp32"}  # as the scores that are known of it
     revision = "0" * 40
     registry = {
         "version": 1,
