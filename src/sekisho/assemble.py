@@ -251,10 +251,13 @@ def assemble(settings: Settings) -> Parts:
 
 
 def _tell_placement(where: Placement) -> None:
-    """A card that is there and not used is worth a warning: on its machine nobody wants the CPU."""
-    unused = where.device == CPU and bool(where.passed_over) and find_accelerators().nvidia
-    tell = log.warning if unused else log.info
-    tell("device", device=str(where.device), reason=where.reason, passed_over=where.passed_over)
+    """A card that is used, or is there and is not: on its machine nobody wants the CPU. Else there is nothing to tell,
+    and `sekisho doctor` says what other devices would need.
+    """
+    if where.device != CPU:
+        log.info("device", device=str(where.device), reason=where.reason)
+    elif where.passed_over and find_accelerators().nvidia:
+        log.warning("device", device=str(where.device), reason=where.reason, passed_over=where.passed_over)
 
 
 def _results(settings: Settings) -> ResultStore | None:
