@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sekisho.runtime.tuning import FIXED_TOKENS
+
 #: How much of a batch's start is charged when it is chosen. A job that is left out is not lost: it finds nearer
 #: neighbours among those that come. A simulated queue of 16, 64 and 256 clients with one text each, lengths log-normal
 #: around 46 tokens, gets most done at half, and pads less (at 64: 1.07 padded ÷ real tokens; at all of it 1.12).
@@ -32,7 +34,7 @@ class Limits:
 
     batch_tokens: int = 1024
     yielding_tokens: int = 384
-    fixed_tokens: float = 16.0
+    fixed_tokens: float = FIXED_TOKENS
     window: int = 256
     bulk_every: int = 4
 
