@@ -28,6 +28,7 @@ from sekisho.runtime.machine import this_machine
 from sekisho.runtime.model import Session
 from sekisho.runtime.onnx import OnnxRuntimeSession
 from sekisho.runtime.openvino import OpenVinoSession
+from sekisho.runtime.packing import where
 from tests.goldens.corpus import load_texts
 
 #: A batch as the server makes them: texts of about one length, up to this many tokens with padding.
@@ -61,7 +62,7 @@ def ours(directory: Path, engine: str) -> Embed:
 
     def embed(batch: Ids) -> Rows:
         ids, mask = _padded(batch, kind)
-        given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)} | where(mask)
         return session.run(0, {node.name: given[node.name] for node in graph.input})[0]
 
     return embed

@@ -20,10 +20,11 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks.full_size_models import MODELS, STATED, Sized, write_checkpoint
-from sekisho.contract import Contract
+from sekisho.contract import Contract, Tokens
 from sekisho.convert.build import convert_directory
 from sekisho.convert.decisions import Choices
 from sekisho.runtime.model import Session
+from sekisho.runtime.packing import pad
 
 #: Engine and number format, as `sekisho doctor` would choose them with and without bfloat16 arithmetic.
 _ENGINES: dict[str, tuple[str, Literal["fp32", "bf16"]]] = {
@@ -56,11 +57,9 @@ def _run(engine: str, folder: Path, length: int) -> dict[str, Any]:
     start = time.perf_counter()
     session = _session(engine, directory, contract)
     rng = np.random.Generator(np.random.PCG64(1))
-    given = {name: np.zeros((1, length), np.int32) for name in contract.inputs}
-    if "attention_mask" in given:
-        given["attention_mask"][:] = 1
-    given["input_ids"][:] = rng.integers(4, contract.vocabulary, (1, length))
-    session.run(0, {name: np.ascontiguousarray(value[:, :2]) for name, value in given.items()})
+    ids = rng.integers(4, contract.vocabulary, length).tolist()
+    session.run(0, pad([Tokens(ids[:2])], contract.pad_id, contract.inputs))
+    given = pad([Tokens(ids)], contract.pad_id, contract.inputs)
     loaded = time.perf_counter() - start
     start, before = time.perf_counter(), time.process_time()
     outputs = session.run(0, given)

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 CONTRACT_FILE = "contract.json"
 #: The graph input that says which tokens count in the vector.
 POOLING_MASK = "pooling_mask"
+#: The graph inputs that say where a batch's tokens stand, for graphs that compute on tokens without padding.
+PLACES, SLOTS = "places", "slots"
 GRAPH_FILE = "model.onnx"
 WEIGHTS_FILE = "model.onnx.data"
 TOKENIZER_FILE = "tokenizer.json"
@@ -51,6 +53,18 @@ TOKEN_HEADS = ("sparse", "colbert")
 Rows = NDArray[np.float32]
 
 
+#: Rows of a packed graph's batch are as long as a multiple of this: how many floats the widest vector of a CPU holds.
+#: A softmax adds its last few scores, which do not fill a vector, in another order than those that do (OpenVINO
+#: 2026.4.1), so the last bit of the sum would change where padding fills that vector, and in bfloat16 a text's own
+#: vector with it, by up to 5e-4. Over whole vectors alone a text comes out the same in every batch.
+_EVEN = 16
+
+
+def even_length(tokens: int) -> int:
+    """The places of a row that holds so many tokens."""
+    return -(-tokens // _EVEN) * _EVEN
+
+
 @dataclass(frozen=True)
 class Quality:
     """How a quantised graph compares with its fp32 on the texts that ship with the package.
@@ -73,7 +87,8 @@ class Contract:
     """What the graph beside it takes and gives.
 
     inputs: graph input names in order; every one is int32 of shape [rows, length]. `pooling_mask` is among them where
-        the prompt's tokens are read but stay out of the vector.
+        the prompt's tokens are read but stay out of the vector. Where `slots` is, which of the batch's tokens stands at
+        each place, so is `places` [tokens], where each of them stands (`runtime/packing.py`).
     outputs: names of the float32 outputs. An embedding model gives `embedding` [rows, width] and, where that is
         normalised, `norm` [rows, 1]; a reranker gives `logits` [rows, width]. Some embedding models also give `sparse`
         [rows, length], a weight a token, and `colbert` [rows, length, …], a vector a token, zero for the first.
@@ -109,6 +124,11 @@ class Contract:
     origins: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     version: int = CONTRACT_VERSION
+
+    @property
+    def packed(self) -> bool:
+        """Whether the graph computes on tokens side by side, padded in attention alone."""
+        return SLOTS in self.inputs
 
     @property
     def heads(self) -> tuple[str, ...]:

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sekisho.contract import GRAPH_FILE, WEIGHTS_FILE, Contract, Rows
+from sekisho.contract import GRAPH_FILE, WEIGHTS_FILE, Contract, Rows, Tokens
 from sekisho.convert.build import convert_directory
 from sekisho.convert.checkpoint import Weights
 from sekisho.convert.decisions import Choices
 from sekisho.errors import ConversionFailed
 from sekisho.runtime.onnx import OnnxRuntimeSession
 from sekisho.runtime.openvino import OpenVinoSession
+from sekisho.runtime.packing import pad
 from tests.checkpoints_decoders import (
     TINY_DECODERS,
     TINY_STATICS,
@@ -82,11 +83,7 @@ def session(engine: str, model: Prepared) -> Run:
     )
 
     def run(batch: list[list[int]]) -> Rows:
-        shape = (len(batch), max(1, *map(len, batch)))
-        ids, mask = np.full(shape, contract.pad_id, np.int32), np.zeros(shape, np.int32)
-        for row, own in enumerate(batch):
-            ids[row, : len(own)], mask[row, : len(own)] = own, 1
-        return loaded.run(0, {"input_ids": ids, "attention_mask": mask})[0]
+        return loaded.run(0, pad([Tokens(own) for own in batch], contract.pad_id, contract.inputs))[0]
 
     return run
 

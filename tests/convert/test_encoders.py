@@ -16,11 +16,12 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from sekisho.contract import GRAPH_FILE, Contract
+from sekisho.contract import GRAPH_FILE, Contract, Tokens
 from sekisho.convert.build import convert_directory
 from sekisho.convert.decisions import Choices
 from sekisho.convert.families.deberta import buckets
 from sekisho.errors import ConversionFailed
+from sekisho.runtime.packing import pad
 from tests.checkpoints_encoders import (
     TINY_ENCODERS,
     TinyEncoder,
@@ -89,16 +90,7 @@ def session(engine: str, directory: Path) -> Run:
 
 def padded(contract: Contract, inputs: list[Sequence]) -> dict[str, NDArray[np.int32]]:
     """One rectangle, padded at the end with the contract's padding id."""
-    shape = (len(inputs), max(len(one.ids) for one in inputs))
-    given = {name: np.zeros(shape, np.int32) for name in contract.inputs}
-    given["input_ids"][:] = contract.pad_id
-    for row, one in enumerate(inputs):
-        length = len(one.ids)
-        given["input_ids"][row, :length] = one.ids
-        given["attention_mask"][row, :length] = 1
-        if "token_type_ids" in given:
-            given["token_type_ids"][row, :length] = one.types
-    return given
+    return pad([Tokens(one.ids, type_ids=one.types) for one in inputs], contract.pad_id, contract.inputs)
 
 
 def in_batches(run: Run, contract: Contract, inputs: list[Sequence], size: int) -> Rows:
@@ -143,7 +135,8 @@ def test_the_contract_says_what_the_graph_takes_and_gives(prepared: Get, name: s
     model = prepared(name)
     spec, contract = model.spec, model.contract
     assert contract.kind == spec.kind
-    assert contract.inputs == ("input_ids", "attention_mask", *(["token_type_ids"] if spec.segments else []))
+    types = ("token_type_ids",) if spec.segments else ()
+    assert contract.inputs == ("input_ids", "attention_mask", *types, "places", "slots")
     assert contract.pad_id == spec.config["pad_token_id"]
     assert contract.width == model.golden.outputs.shape[1]
     outputs = ("embedding", "norm") if spec.normalize else ("embedding",)

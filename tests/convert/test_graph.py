@@ -108,7 +108,9 @@ def test_the_graph_is_valid_onnx_with_its_weights_beside_it(source: Source) -> N
     directory, contract = source.convert()
     onnx.checker.check_model(str(directory / GRAPH_FILE), full_check=True)
     graph = onnx.load(directory / GRAPH_FILE, load_external_data=False).graph
-    assert tuple(value.name for value in graph.input) == contract.inputs == ("input_ids", "attention_mask")
+    assert tuple(value.name for value in graph.input) == contract.inputs
+    assert contract.inputs == ("input_ids", "attention_mask", "places", "slots")
+    assert contract.packed
     assert tuple(value.name for value in graph.output) == contract.outputs
     assert all(value.type.tensor_type.elem_type == onnx.TensorProto.INT32 for value in graph.input)
     inside = [tensor.name for tensor in graph.initializer if len(tensor.raw_data) > 256]

@@ -85,7 +85,7 @@ def test_the_contract(prepared: Get) -> None:
     assert contract.family == "nvembed"
     assert contract.pooling == "latent"
     assert contract.normalized
-    assert contract.inputs == ("input_ids", "attention_mask", POOLING_MASK)
+    assert contract.inputs == ("input_ids", "attention_mask", "places", "slots", POOLING_MASK)
     assert contract.outputs == ("embedding", "norm")
     assert contract.max_tokens == 100
     assert contract.origins["pooling"] == contract.origins["normalized"] == "config.json"

@@ -15,6 +15,7 @@ from sekisho.convert.torch_archive import read_linear
 from sekisho.errors import ConversionFailed
 from sekisho.runtime.onnx import OnnxRuntimeSession
 from sekisho.runtime.openvino import OpenVinoSession
+from sekisho.runtime.packing import where
 from tests.checkpoints_m3 import BASE, TINY_M3S, TinyM3, linear_pickle, write_linear, write_tiny_m3
 from tests.goldens.m3 import FOLDER, load_golden
 from tests.goldens_io import cosines
@@ -39,7 +40,7 @@ def test_tokens_get_what_torch_gives_them(spec: TinyM3, engine: str, tmp_path: P
     ids, mask = np.full(shape, contract.pad_id, np.int32), np.zeros(shape, np.int32)
     for row, own in enumerate(golden.ids):
         ids[row, : len(own)], mask[row, : len(own)] = own, 1
-    together = session.run(0, {"input_ids": ids, "attention_mask": mask})
+    together = session.run(0, {"input_ids": ids, "attention_mask": mask} | where(mask))
     for row, own in enumerate(golden.ids):
         sparse, colbert = together[2][row], together[3][row]
         np.testing.assert_allclose(sparse[: len(own)], golden.sparse[row], rtol=1e-4, atol=2e-5)
@@ -57,7 +58,7 @@ def test_the_one_vector_is_the_same_without_them(tmp_path: Path) -> None:
     only = convert_directory(source, tmp_path / "only", Choices(heads=("colbert",)))
     assert only.outputs == ("embedding", "norm", "colbert")
     ids = np.array([[0, 9, 12, 2]], np.int32)
-    inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)} | where(np.ones_like(ids))
     rows = [
         OnnxRuntimeSession(tmp_path / name, made.outputs, 1, 2).run(0, inputs)[0]
         for name, made in (("plain", plain), ("only", only))

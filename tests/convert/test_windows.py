@@ -15,6 +15,7 @@ from sekisho.convert.build import convert_directory
 from sekisho.convert.decisions import Choices
 from sekisho.runtime.model import Session
 from sekisho.runtime.onnx import OnnxRuntimeSession
+from sekisho.runtime.packing import where
 from tests.checkpoints_encoders import tiny_encoder, write_tiny_encoder
 
 Ids = NDArray[np.int32]
@@ -56,7 +57,7 @@ def ids(length: int, seed: int = 0) -> Ids:
 
 def vectors(session: Session, given: Ids, mask: Ids | None = None) -> Rows:
     mask = np.ones_like(given) if mask is None else mask
-    return session.run(0, {"input_ids": given, "attention_mask": mask})[0]
+    return session.run(0, {"input_ids": given, "attention_mask": mask} | where(mask))[0]
 
 
 def test_at_every_length_blocks_give_what_a_mask_gives(blocked: Path, masked: Path) -> None:

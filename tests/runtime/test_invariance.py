@@ -40,7 +40,7 @@ def differences(model: Model) -> list[float]:
 
 
 def test_bfloat16_gives_the_same_bits_whatever_the_batch(minilm: Prepared) -> None:
-    """In OpenVINO; what its softmax would do otherwise is told at `convert/attention.py`'s Even."""
+    """In OpenVINO; what its softmax would do otherwise is told at `contract.even_length`."""
     if "BF16" not in this_machine().formats:
         pytest.skip("this CPU does not compute in bfloat16")
     model = load_model(minilm.directory, minilm.contract, Choice("openvino", "bf16", 1, 1, ""))

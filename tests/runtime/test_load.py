@@ -18,7 +18,7 @@ from sekisho.convert.build import convert_directory
 from sekisho.convert.decisions import Choices
 from sekisho.errors import ConversionFailed, InternalError
 from sekisho.runtime.load import load_model
-from sekisho.runtime.model import pad
+from sekisho.runtime.packing import pad
 from sekisho.runtime.select import Choice
 from tests.checkpoints import write_tiny_bert
 from tests.engines import EVERY, FP32, ONNX_FP32

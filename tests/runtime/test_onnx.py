@@ -14,18 +14,20 @@ LARGE = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from sekisho.contract import Contract
+from sekisho.contract import Contract, Tokens
 from sekisho.runtime.onnx import OnnxRuntimeSession
+from sekisho.runtime.packing import pad
 
 def anonymous():
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
 
 def rows(shape):
-    return session.run(0, dict.fromkeys(("input_ids", "attention_mask"), np.ones(shape, np.int32)))[0]
+    return session.run(0, pad([Tokens([1] * shape[1])] * shape[0], 0, contract.inputs))[0]
 
 directory = next(Path(sys.argv[1], "models", "all-minilm-l6-v2").glob("[!.]*/"))
-session = OnnxRuntimeSession(directory, Contract.read(directory).outputs, 1, 2)
+contract = Contract.read(directory)
+session = OnnxRuntimeSession(directory, contract.outputs, 1, 2)
 small, before = rows((4, 256)), anonymous()
 large, after = rows((16, 256)), anonymous()
 print(json.dumps({"grown": after - before, "apart": float(np.abs(small - large[:4]).max())}))

@@ -43,9 +43,10 @@ SHAPES = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from sekisho.contract import Contract
+from sekisho.contract import Contract, Tokens
 from sekisho.runtime.machine import this_machine
 from sekisho.runtime.openvino import OpenVinoSession
+from sekisho.runtime.packing import pad
 
 def resident(kind, path):
     found, inside = 0, kind == "RssAnon"
@@ -58,11 +59,12 @@ def resident(kind, path):
 
 directory = next(Path(sys.argv[1], "models", "all-minilm-l6-v2").glob("[!.]*/"))
 precision = "bf16" if "BF16" in this_machine().formats else "fp32"
-session = OpenVinoSession(directory, Contract.read(directory).outputs, 1, 1, precision)
+contract = Contract.read(directory)
+session = OpenVinoSession(directory, contract.outputs, 1, 1, precision)
 report = {"weights": resident("Rss", "smaps")}
 shapes = [(rows, length) for length in range(3, 53) for rows in range(1, 5)]
 for number, shape in enumerate(shapes, 1):
-    session.run(0, dict.fromkeys(("input_ids", "attention_mask"), np.ones(shape, np.int32)))
+    session.run(0, pad([Tokens([1] * shape[1])] * shape[0], 0, contract.inputs))
     if number in (100, 200):
         report[str(number)] = resident("RssAnon", "status")
 print(json.dumps(report))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sekisho.runtime.device import Kind
-from sekisho.runtime.model import Inputs
+from sekisho.runtime.packing import Inputs
 from sekisho.runtime.shapes import fitted, shrink, stretch
 
 

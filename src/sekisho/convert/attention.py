@@ -3,7 +3,7 @@
 Plain operators are what both engines fuse best: the standard `Attention` operator and contrib `MultiHeadAttention`
 bought nothing in OpenVINO, and ONNX Runtime refused them a broadcast mask.
 
-Shapes: B rows, S tokens, N heads, K key-value heads, D size of a head.
+Shapes: B rows, S tokens, T tokens of all rows, N heads, K key-value heads, D size of a head.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from sekisho.contract import even_length
 from sekisho.convert.blocks import Graph, Value
+from sekisho.convert.packing import Packing
 from sekisho.errors import ConversionFailed
 
 #: Added to the score of a position that may not be seen. Finite in bfloat16 too, where the lowest float32 rounds to
@@ -45,26 +47,6 @@ class Heads:
         return cls(count, width // count)
 
 
-#: Keys are as many as a multiple of this: how many floats the widest vector of a CPU holds.
-_EVEN: Final = 16
-
-
-@dataclass(frozen=True)
-class Even:
-    """More keys than tokens, so that what a text gives does not depend on how far its batch is padded.
-
-    A softmax adds its last few scores, which do not fill a vector, in another order than those that do (OpenVINO
-    2026.4.1): the last bit of the sum changes where padding fills that vector, and in bfloat16 the text's own vector
-    with it, by up to 5e-4. Over whole vectors alone every text comes out the same to the last bit, and OpenVINO is 5 %
-    faster at lengths between. E: keys, S rounded up.
-
-    bias: [B, 1, 1, E] of 0 and MASKED, to be added to scores. pads: what `Pad` takes to make [B, S, H] [B, E, H].
-    """
-
-    bias: Value
-    pads: Value
-
-
 @dataclass(frozen=True)
 class Rotary:
     """Cosines and sines of rotary positions, [S, D] each, both halves of a head alike (rotate-half layout)."""
@@ -78,17 +60,6 @@ def padding_bias(g: Graph, mask: Value) -> Value:
     op = g.op
     absent = op.Sub(1.0, op.Cast(mask, to=ir.DataType.FLOAT))
     return op.Unsqueeze(op.Mul(absent, MASKED), [1, 2])
-
-
-def even_keys(g: Graph, mask: Value) -> Even:
-    """mask [B, S] of ones and zeros → which of E keys are seen."""
-    op = g.op
-    length = op.Shape(mask, start=1, end=2)
-    more = op.Mod(op.Neg(length), op.Constant(value_ints=[_EVEN]))
-    absent = op.Sub(1.0, op.Cast(mask, to=ir.DataType.FLOAT))
-    bias = op.Pad(op.Mul(absent, MASKED), op.Concat(op.Constant(value_ints=[0, 0, 0]), more, axis=0), MASKED)
-    pads = op.Concat(op.Constant(value_ints=[0, 0, 0, 0]), more, op.Constant(value_ints=[0]), axis=0)
-    return Even(op.Unsqueeze(bias, [1, 2]), pads)
 
 
 def causal_bias(g: Graph, ids: Value, padding: Value) -> Value:
@@ -126,12 +97,12 @@ def inverse_frequencies(size: int, theta: float) -> NDArray[np.float64]:
 def rotary(
     g: Graph, name: str, ids: Value, frequencies: NDArray[np.float64], positions: int, gain: float = 1.0
 ) -> Rotary:
-    """Tables made here once in float64, times `gain`.
+    """Tables made here once in float64, times `gain`, for the length of `ids`, [B, S] of any kind.
 
     An engine that computes in bfloat16 would round the angles of late positions.
     """
     op = g.op
-    angles = np.outer(np.arange(positions), frequencies)
+    angles = np.outer(np.arange(even_length(positions)), frequencies)
     angles = np.concatenate([angles, angles], axis=1)
     length = op.Shape(ids, start=1, end=2)
 
@@ -180,15 +151,17 @@ def attend(g: Graph, query: Value, key: Value, value: Value, biases: Sequence[Va
     return merge_heads(g, op.MatMul(op.Softmax(scores, axis=-1), value), heads.count, heads.size)
 
 
-def attention(g: Graph, query: Value, key: Value, value: Value, even: Even, heads: Heads) -> Value:
-    """`attend` for projections that are still [B, S, N·D] and need no rotation."""
+def attention(
+    g: Graph, query: Value, key: Value, value: Value, where: Packing, biases: Sequence[Value], heads: Heads
+) -> Value:
+    """`attend` for packed projections [T, N·D] or [T, K·D] that need no rotation → [T, N·D]."""
     kept = heads.key_value or heads.count
-    key, value = (g.op.Pad(x, even.pads) for x in (key, value))
-    return attend(
+    mixed = attend(
         g,
-        split_heads(g, query, heads.count, heads.size),
-        split_heads(g, key, kept, heads.size),
-        split_heads(g, value, kept, heads.size),
-        [even.bias],
+        split_heads(g, where.spread(g, query), heads.count, heads.size),
+        split_heads(g, where.spread(g, key), kept, heads.size),
+        split_heads(g, where.spread(g, value), kept, heads.size),
+        biases,
         heads,
     )
+    return where.pack_rows(g, mixed, heads.count * heads.size)

@@ -50,9 +50,9 @@ class Graph:
         self.max_tokens = max_tokens
         self.parameters = 0
 
-    def input(self, name: str) -> Value:
-        """An int32 input [B, S]."""
-        return self._builder.input(name, ir.DataType.INT32, ["rows", "length"])
+    def input(self, name: str, *axes: str) -> Value:
+        """An int32 input, [B, S] where `axes` says nothing else."""
+        return self._builder.input(name, ir.DataType.INT32, list(axes or ("rows", "length")))
 
     def constant(self, name: str, array: NDArray[Any], *, learned: bool = True) -> Value:
         """learned: whether it counts as parameters of the model."""

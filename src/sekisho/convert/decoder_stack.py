@@ -20,6 +20,7 @@ from sekisho.convert.attention import (
 )
 from sekisho.convert.blocks import Graph, Value, activation, linear, rms_norm
 from sekisho.convert.family import Body, Config, read, require
+from sekisho.convert.packing import INPUTS, WHERE, Packing, packing
 from sekisho.convert.rope import frequencies
 from sekisho.errors import ConversionFailed
 
@@ -32,18 +33,20 @@ def positions(config: Config) -> int:
 def stack(g: Graph, config: Config) -> Body:
     """The layers and the norm behind them, without a language-model head."""
     require(config, "partial_rotary_factor", 1.0)
-    ids, mask = g.input("input_ids"), g.input("attention_mask")
+    ids, mask = (g.input(name) for name in INPUTS)
+    where = packing(g)
     width, heads = read(config, "hidden_size", int), _heads(config)
     waves = frequencies(config, heads.size)
     turn = rotary(g, "rotary", ids, waves.values, g.max_tokens, waves.gain)
-    x = g.op.Gather(g.weight("embed_tokens.weight", read(config, "vocab_size", int), width), ids)
+    x = g.op.Gather(g.weight("embed_tokens.weight", read(config, "vocab_size", int), width), where.pack(g, ids))
     biases: dict[int | None, Value] = {}
     for layer, window in enumerate(windows(config)):
         reach = window if window and window < g.max_tokens else None
         if reach not in biases:
             biases[reach] = _bias(g, config, ids, mask, reach)
-        x = _layer(g, config, f"layers.{layer}", x, biases[reach], turn, heads)
-    return Body(rms_norm(g, x, "norm", width, _epsilon(config)), mask, ("input_ids", "attention_mask"), width)
+        x = _layer(g, config, f"layers.{layer}", x, where, biases[reach], turn, heads)
+    x = rms_norm(g, x, "norm", width, _epsilon(config))
+    return Body(where.spread(g, x), mask, (*INPUTS, *WHERE), width)
 
 
 def windows(config: Config) -> list[int | None]:
@@ -88,14 +91,17 @@ def _bias(g: Graph, config: Config, ids: Value, mask: Value, window: int | None)
     return window_bias(g, ids, bias, window - 1) if window else bias
 
 
-def _layer(g: Graph, config: Config, name: str, x: Value, bias: Value, turn: Rotary, heads: Heads) -> Value:
+def _layer(
+    g: Graph, config: Config, name: str, x: Value, where: Packing, bias: Value, turn: Rotary, heads: Heads
+) -> Value:
     op, width, inner = g.op, read(config, "hidden_size", int), read(config, "intermediate_size", int)
     shared = heads.key_value or heads.count
     normed = rms_norm(g, x, f"{name}.input_layernorm", width, _epsilon(config))
-    query = _project(g, config, f"{name}.self_attn.q", normed, heads.count, heads.size)
-    key = _project(g, config, f"{name}.self_attn.k", normed, shared, heads.size)
-    value = _project(g, config, f"{name}.self_attn.v", normed, shared, heads.size)
+    query = _project(g, config, f"{name}.self_attn.q", normed, where, heads.count, heads.size)
+    key = _project(g, config, f"{name}.self_attn.k", normed, where, shared, heads.size)
+    value = _project(g, config, f"{name}.self_attn.v", normed, where, shared, heads.size)
     mixed = attend(g, rotate(g, query, turn, heads.size), rotate(g, key, turn, heads.size), value, [bias], heads)
+    mixed = where.pack_rows(g, mixed, heads.count * heads.size)
     output_bias = _has(config, "attention_bias")
     x = op.Add(x, linear(g, mixed, f"{name}.self_attn.o_proj", heads.count * heads.size, width, bias=output_bias))
     normed = rms_norm(g, x, f"{name}.post_attention_layernorm", width, _epsilon(config))
@@ -105,11 +111,11 @@ def _layer(g: Graph, config: Config, name: str, x: Value, bias: Value, turn: Rot
     return op.Add(x, linear(g, grown, f"{name}.mlp.down_proj", inner, width, bias=biased))
 
 
-def _project(g: Graph, config: Config, name: str, x: Value, count: int, size: int) -> Value:
+def _project(g: Graph, config: Config, name: str, x: Value, where: Packing, count: int, size: int) -> Value:
     """One projection in heads [B, count, S, size]; Qwen3 normalises each head of queries and keys."""
     biased = config.get("model_type") == "qwen2" or _has(config, "attention_bias")
     projected = linear(g, x, f"{name}_proj", read(config, "hidden_size", int), count * size, bias=biased)
-    split = split_heads(g, projected, count, size)
+    split = split_heads(g, where.spread(g, projected), count, size)
     normed = config.get("model_type") == "qwen3" and not name.endswith(".v")
     return rms_norm(g, split, f"{name}_norm", size, _epsilon(config)) if normed else split
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from sekisho.contract import GRAPH_FILE
 from sekisho.convert.build import save
 from sekisho.convert.fused_attention import fuse
+from sekisho.convert.packing import TOKENS
 from sekisho.errors import ConversionFailed
 
 Class = Literal["half", "single", "either"]
@@ -113,8 +114,8 @@ def _is_weight(value: Value) -> bool:
 
 def _pooled(node: ir.Node) -> bool:
     """Whether a product is of one row a text: a head, where it costs nothing and an error is the answer's."""
-    first = node.inputs[0]
-    return first is not None and first.shape is not None and len(first.shape) == _POOLED_RANK
+    shape = None if node.inputs[0] is None else node.inputs[0].shape
+    return shape is not None and len(shape) == _POOLED_RANK and shape[0] != TOKENS
 
 
 def _feeds_reduction(node: ir.Node) -> bool:

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from sekisho.convert.attention import Even, Heads, attention
+from sekisho.convert.attention import Heads, attention
 from sekisho.convert.blocks import Graph, Value, activation, layer_norm, linear
 from sekisho.convert.family import Config, read
+from sekisho.convert.packing import Packing
 
 
-def encoder_layer(g: Graph, config: Config, name: str, x: Value, even: Even, width: int) -> Value:
-    """Attention and feed-forward, each with its residual and a norm after it."""
+def encoder_layer(g: Graph, config: Config, name: str, x: Value, where: Packing, bias: Value, width: int) -> Value:
+    """x [T, H]: attention and feed-forward, each with its residual and a norm after it."""
     heads = Heads.of(width, read(config, "num_attention_heads", int))
     query, key, value = _projections(g, f"{name}.attention.self", x, width)
-    mixed = attention(g, query, key, value, even, heads)
+    mixed = attention(g, query, key, value, where, [bias], heads)
     mixed = linear(g, mixed, f"{name}.attention.output.dense", width, width)
     x = layer_norm(g, g.op.Add(mixed, x), f"{name}.attention.output.LayerNorm", width, epsilon(config))
     return feed_forward(g, config, name, x, width, epsilon(config))
@@ -37,15 +38,16 @@ def feed_forward(g: Graph, config: Config, name: str, x: Value, width: int, eps:
     return layer_norm(g, g.op.Add(grown, x), f"{name}.output.LayerNorm", width, eps)
 
 
-def counted_embeddings(g: Graph, config: Config, ids: Value, width: int) -> Value:
-    """RoBERTa's embeddings: words, counted positions, and the one segment, which is added to the positions here."""
+def counted_embeddings(g: Graph, config: Config, ids: Value, where: Packing, width: int) -> Value:
+    """RoBERTa's embeddings [T, H]: words, counted positions, and the one segment, added to the positions here."""
     op = g.op
     rows, padding = read(config, "max_position_embeddings", int), read(config, "pad_token_id", int, 1)
     words = g.weight("embeddings.word_embeddings.weight", read(config, "vocab_size", int), width)
-    places = g.weights.take("embeddings.position_embeddings.weight", rows, width)
+    learned = g.weights.take("embeddings.position_embeddings.weight", rows, width)
     kinds = g.weights.take("embeddings.token_type_embeddings.weight", read(config, "type_vocab_size", int, 1), width)
-    table = g.constant("embeddings.position_and_segment", places + kinds[:1])
-    x = op.Add(op.Gather(words, ids), op.Gather(table, position_ids(g, ids, padding)))
+    table = g.constant("embeddings.position_and_segment", learned + kinds[:1])
+    places = where.pack(g, position_ids(g, ids, padding))
+    x = op.Add(op.Gather(words, where.pack(g, ids)), op.Gather(table, places))
     return layer_norm(g, x, "embeddings.LayerNorm", width, epsilon(config))
 
 

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from sekisho.contract import even_length
 from sekisho.convert.attention import MASKED, Heads, Rotary
 from sekisho.convert.blocks import Graph, Value
+from sekisho.convert.packing import Packing
 
 #: Up to so many times the radius a sequence stays one block. Measured: at four it is level, beyond blocks win.
 _WHOLE_UP_TO = 4
@@ -23,18 +25,17 @@ _WHOLE_UP_TO = 4
 
 @dataclass(frozen=True)
 class Blocks:
-    """A batch in blocks, a few tokens longer than it came so that they are all of one size.
+    """A batch in blocks, a few places longer than it came so that they are all of one size.
 
-    ids: [B, C·b]. padding: [B, 1, 1, C·b], to be added to scores that no window limits.
-    seen: int64 [C·k], the places of the tokens that each block sees. bias: [B·C, 1, b, k], to be added to their scores.
-    length, block, sight: S, b and k, int64 [1].
+    where: the tokens' places in [B, C·b]. padding: [B, 1, 1, C·b], to be added to scores that no window limits.
+    seen: int64 [C·k], the places that each block sees. bias: [B·C, 1, b, k], to be added to their scores.
+    block, sight: b and k, int64 [1].
     """
 
-    ids: Value
+    where: Packing
     padding: Value
     seen: Value
     bias: Value
-    length: Value
     block: Value
     sight: Value
 
@@ -42,13 +43,13 @@ class Blocks:
 def longest(max_tokens: int, radius: int) -> int:
     """The largest C·b of a text within `max_tokens`."""
     block = max(radius, 1)
-    return -(-max_tokens // block) * block
+    return -(-even_length(max_tokens) // block) * block
 
 
-def cut(g: Graph, ids: Value, mask: Value, radius: int) -> Blocks:
-    """ids and mask [B, S] → blocks of at most `radius` tokens, none of which sees further than `radius`."""
+def cut(g: Graph, where: Packing, mask: Value, radius: int) -> Blocks:
+    """A batch with its mask [B, S] → blocks of at most `radius` tokens, none of which sees further than `radius`."""
     op = g.op
-    length = op.Shape(ids, start=1, end=2)
+    length = op.Shape(mask, start=1, end=2)
     whole = op.LessOrEqual(length, _count(g, _WHOLE_UP_TO * radius))
     blocks = _divide_up(g, length, op.Where(whole, length, _count(g, max(radius, 1))))
     # So that the last block is full but for a few tokens, however long the text is.
@@ -68,23 +69,21 @@ def cut(g: Graph, ids: Value, mask: Value, radius: int) -> Blocks:
     seen = op.Min(op.Max(keys, _count(g, 0)), last)
     bias = op.Min(op.Unsqueeze(op.Gather(absent, seen, axis=1), [2]), op.Where(near, 0.0, MASKED))  # [B, C, b, k]
 
-    places = _range(g, op.Mul(blocks, block))
-    kept = op.Min(places, last)
-    padding = op.Min(op.Gather(absent, kept, axis=1), op.Where(op.LessOrEqual(places, last), 0.0, MASKED))
+    whole_length = op.Mul(blocks, block)
+    columns = _range(g, whole_length)
+    kept = op.Min(columns, last)
+    padding = op.Min(op.Gather(absent, kept, axis=1), op.Where(op.LessOrEqual(columns, last), 0.0, MASKED))
     return Blocks(
-        ids=shaped(op.Gather(ids, kept, axis=1), "rows", "whole", kind=ir.DataType.INT32),
+        where=Packing(
+            _moved(g, where.places, length, whole_length),
+            shaped(op.Gather(where.slots, kept, axis=1), "rows", "whole", kind=ir.DataType.INT32),
+        ),
         padding=shaped(op.Unsqueeze(padding, [1, 2]), "rows", 1, 1, "whole"),
         seen=op.Reshape(seen, [-1]),
         bias=op.Reshape(bias, op.Concat(op.Constant(value_ints=[-1, 1]), block, sight, axis=0)),
-        length=length,
         block=block,
         sight=sight,
     )
-
-
-def join(g: Graph, hidden: Value, blocks: Blocks) -> Value:
-    """[B, C·b, H] → [B, S, H]."""
-    return g.op.Slice(hidden, [0], blocks.length, [1])
 
 
 def attend_near(g: Graph, query: Value, key: Value, value: Value, blocks: Blocks, turn: Rotary, heads: Heads) -> Value:
@@ -123,6 +122,13 @@ def shaped(x: Value, *shape: str | int, kind: ir.DataType = ir.DataType.FLOAT) -
     """
     x.shape, x.type = ir.Shape(shape), ir.TensorType(kind)
     return x
+
+
+def _moved(g: Graph, places: Value, length: Value, longer: Value) -> Value:
+    """Places in rows of one length → the same in rows of another, int64 [T]."""
+    op = g.op
+    places = op.Cast(places, to=ir.DataType.INT64)
+    return op.Add(op.Mul(op.Div(places, length), longer), op.Mod(places, length))
 
 
 def _divide_up(g: Graph, dividend: Value, divisor: Value) -> Value:

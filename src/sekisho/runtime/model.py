@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sekisho.contract import POOLING_MASK, Contract, Passage, Rows, Tokens, Truncation
+from sekisho.contract import Contract, Passage, Rows, Tokens, Truncation
+from sekisho.runtime.packing import Inputs, pad
 from sekisho.runtime.spelling import Piece
 from sekisho.runtime.tokenizer import TextTokenizer
-
-Inputs = dict[str, NDArray[np.int32]]
 
 
 class Session(Protocol):
@@ -83,29 +81,3 @@ class LocalModel:
 
     def close(self) -> None:
         self._session.close()
-
-
-def pad(batch: Sequence[Tokens], pad_id: int, names: Collection[str] = ()) -> Inputs:
-    """Tokens → `input_ids`, `attention_mask` and, where `names` has them, `token_type_ids` and `pooling_mask`: int32
-    [rows, longest].
-
-    What types the tokenizer gives are dropped for a graph that takes none, as models of one type do.
-    """
-    # A text without special tokens may be no token at all, and no engine takes an empty axis.
-    shape = len(batch), max(1, *map(len, batch))
-    ids = np.full(shape, pad_id, np.int32)
-    mask = np.zeros(shape, np.int32)
-    for row, tokens in enumerate(batch):
-        ids[row, : len(tokens)] = tokens.ids
-        mask[row, : len(tokens)] = 1
-    inputs = {"input_ids": ids, "attention_mask": mask}
-    if "token_type_ids" in names:
-        types = inputs["token_type_ids"] = np.zeros(shape, np.int32)
-        for row, tokens in enumerate(batch):
-            if tokens.type_ids is not None:
-                types[row, : len(tokens)] = tokens.type_ids
-    if POOLING_MASK in names:
-        counted = inputs[POOLING_MASK] = mask.copy()
-        for row, tokens in enumerate(batch):
-            counted[row, : tokens.prompt] = 0
-    return inputs

@@ -14,8 +14,8 @@ from sekisho.contract import GRAPH_FILE, Contract, Rows
 from sekisho.errors import InternalError
 from sekisho.runtime.accelerators import preload_cuda
 from sekisho.runtime.device import CPU, Device, no_room
-from sekisho.runtime.model import Inputs
-from sekisho.runtime.shapes import fitted, shrink, stretch
+from sekisho.runtime.packing import Inputs
+from sekisho.runtime.shapes import few_sizes, fitted, shrink, stretch
 
 _SAME_AS_REQUESTED = 1
 #: The cards whose arena is registered; changed under the lock.
@@ -69,6 +69,7 @@ class OnnxDeviceSession:
         names = self._outputs if outputs is None else outputs
         rows, length = inputs["input_ids"].shape
         full = stretch(inputs, *fitted(self._device.kind, rows, length, self._longest), self._pad_id)
+        full = few_sizes(self._device.kind, full)
         results = shrink(dict(zip(names, self._bound_run(full, names), strict=True)), rows, length)
         if self._half and not all(np.isfinite(result).all() for result in results):
             raise FloatingPointError("a value left the range of fp16: set `precision: fp32` for this model")

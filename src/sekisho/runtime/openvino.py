@@ -11,10 +11,10 @@ from typing import Literal
 import numpy as np
 import openvino
 
-from sekisho.contract import GRAPH_FILE, WEIGHTS_FILE, Rows
+from sekisho.contract import GRAPH_FILE, WEIGHTS_FILE, Rows, Tokens
 from sekisho.runtime.machine import Machine, lacks_vnni, this_machine
 from sekisho.runtime.mapped import let_go
-from sekisho.runtime.model import Inputs
+from sekisho.runtime.packing import Inputs, pad
 
 Numbers = Literal["fp32", "bf16", "fp16"]
 
@@ -61,8 +61,10 @@ class OpenVinoSession:
         os.environ.setdefault(*_NO_SECOND_CACHE)  # oneDNN reads it once, when it makes its first kernel
         with _FIRST_USE:
             self._compile(directory, outputs, lanes, threads, precision, _int8(this_machine(), ours=round_tokens))
+            first = pad([Tokens((1, 1))], 0, self._inputs)
             for lane in range(lanes):
-                self.run(lane, {name: np.ones((1, 2), np.int32) for name in self._inputs})
+                # One input of a ready-made graph may go by several names.
+                self.run(lane, {name: first.get(name, first["attention_mask"]) for name in self._inputs})
         # The weights of products have been copied, in an order of their own. Rows of the vocabulary are read from the
         # file, and come back as texts need them.
         let_go((directory / WEIGHTS_FILE).resolve())

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sekisho.contract import TOKEN_HEADS, Rows
+from sekisho.contract import PLACES, SLOTS, TOKEN_HEADS, Rows
 from sekisho.runtime.device import Kind
-from sekisho.runtime.model import Inputs
+from sekisho.runtime.packing import Inputs, where
 
 #: Fused attention with a mask reads it eight fp16 numbers at a time, and products of such sizes use the card's fp16
 #: units (https://github.com/microsoft/onnxruntime/pull/27831; NVIDIA, "Matrix Multiplication Background").
@@ -27,6 +27,13 @@ def fitted(kind: Kind, rows: int, length: int, longest: int) -> tuple[int, int]:
     return rows, length
 
 
+def few_sizes(kind: Kind, inputs: Inputs) -> Inputs:
+    """Packed inputs with so many tokens that few batches differ in it, for a device that compiles for each shape."""
+    if kind != "migraphx" or PLACES not in inputs:
+        return inputs
+    return inputs | where(inputs["attention_mask"], _power(len(inputs[PLACES])))
+
+
 def stretch(inputs: Inputs, rows: int, length: int, pad_id: int) -> Inputs:
     """Inputs [B, S] → [rows, length]: tokens that are masked, and rows that are the last one again."""
     have_rows, have_length = inputs["input_ids"].shape
@@ -36,8 +43,10 @@ def stretch(inputs: Inputs, rows: int, length: int, pad_id: int) -> Inputs:
     longer = {
         name: np.pad(array, wide, constant_values=pad_id if name == "input_ids" else 0)
         for name, array in inputs.items()
+        if name not in {PLACES, SLOTS}
     }
-    return {name: np.pad(array, ((0, rows - have_rows), (0, 0)), mode="edge") for name, array in longer.items()}
+    made = {name: np.pad(array, ((0, rows - have_rows), (0, 0)), mode="edge") for name, array in longer.items()}
+    return made if SLOTS not in inputs else made | where(made["attention_mask"])
 
 
 def shrink(outputs: Mapping[str, Rows], rows: int, length: int) -> list[Rows]:

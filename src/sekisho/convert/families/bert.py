@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from sekisho.contract import Kind
-from sekisho.convert.attention import even_keys
+from sekisho.convert.attention import padding_bias
 from sekisho.convert.blocks import Graph, Value, layer_norm, linear
 from sekisho.convert.family import Body, Config, Family, labels, read, require
+from sekisho.convert.packing import INPUTS, WHERE, Packing, packing
 from sekisho.convert.post_norm import encoder_layer, epsilon
 
 
@@ -18,14 +19,13 @@ def build(g: Graph, config: Config, kind: Kind) -> Body:
     """The encoder; a reranker's also reads which of the two texts each token belongs to."""
     require(config, "position_embedding_type", "absolute")
     require(config, "is_decoder", False)
-    inputs = ("input_ids", "attention_mask", *(("token_type_ids",) if kind == "reranker" else ()))
+    inputs = (*INPUTS, *(("token_type_ids",) if kind == "reranker" else ()))
     ids, mask, *segments = (g.input(name) for name in inputs)
-    width = read(config, "hidden_size", int)
-    hidden = _embeddings(g, config, ids, segments, width)
-    even = even_keys(g, mask)
+    where, bias, width = packing(g), padding_bias(g, mask), read(config, "hidden_size", int)
+    x = _embeddings(g, config, ids, segments, where, width)
     for layer in range(read(config, "num_hidden_layers", int)):
-        hidden = encoder_layer(g, config, f"encoder.layer.{layer}", hidden, even, width)
-    return Body(hidden, mask, inputs, width)
+        x = encoder_layer(g, config, f"encoder.layer.{layer}", x, where, bias, width)
+    return Body(where.spread(g, x), mask, (*inputs, *WHERE), width)
 
 
 def classify(g: Graph, config: Config, body: Body) -> Value:
@@ -35,8 +35,8 @@ def classify(g: Graph, config: Config, body: Body) -> Value:
     return linear(g, pooled, "classifier", body.width, labels(config))
 
 
-def _embeddings(g: Graph, config: Config, ids: Value, segments: list[Value], width: int) -> Value:
-    """Word + position + segment.
+def _embeddings(g: Graph, config: Config, ids: Value, segments: list[Value], where: Packing, width: int) -> Value:
+    """Word + position + segment, packed.
 
     A single text is all segment 0, so that row is added to the position table once, here.
     """
@@ -45,9 +45,9 @@ def _embeddings(g: Graph, config: Config, ids: Value, segments: list[Value], wid
     places = g.weights.take("embeddings.position_embeddings.weight", positions(config), width)
     kinds = g.weights.take("embeddings.token_type_embeddings.weight", read(config, "type_vocab_size", int), width)
     table = g.constant("embeddings.position_and_segment", places if segments else places + kinds[:1])
-    x = op.Add(op.Gather(words, ids), op.Slice(table, [0], op.Shape(ids, start=1, end=2), [0]))
+    x = op.Add(op.Gather(words, where.pack(g, ids)), op.Gather(table, where.positions(g)))
     for segment in segments:
-        x = op.Add(x, op.Gather(g.constant("embeddings.token_type_embeddings.weight", kinds), segment))
+        x = op.Add(x, op.Gather(g.constant("embeddings.token_type_embeddings.weight", kinds), where.pack(g, segment)))
     return layer_norm(g, x, "embeddings.LayerNorm", width, epsilon(config))
 
 

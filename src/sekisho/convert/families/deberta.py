@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sekisho.contract import Kind
+from sekisho.contract import Kind, even_length
 from sekisho.convert.attention import Heads, attend, distances, padding_bias, split_heads
 from sekisho.convert.blocks import Graph, Value, activation, layer_norm, linear
 from sekisho.convert.family import Body, Config, Family, labels, read, require
+from sekisho.convert.packing import INPUTS, WHERE, Packing, packing
 from sekisho.convert.post_norm import epsilon, feed_forward
 from sekisho.errors import ConversionFailed
 
@@ -50,13 +51,14 @@ def build(g: Graph, config: Config, _kind: Kind) -> Body:
     require(config, "conv_kernel_size", 0)
     width = read(config, "hidden_size", int)
     require(config, "embedding_size", width)
-    ids, mask = g.input("input_ids"), g.input("attention_mask")
+    ids, mask = (g.input(name) for name in INPUTS)
+    where = packing(g)
     words = g.weight("embeddings.word_embeddings.weight", read(config, "vocab_size", int), width)
-    x = layer_norm(g, g.op.Gather(words, ids), "embeddings.LayerNorm", width, epsilon(config, 1e-7))
+    x = layer_norm(g, g.op.Gather(words, where.pack(g, ids)), "embeddings.LayerNorm", width, epsilon(config, 1e-7))
     bias, relative = padding_bias(g, mask), _relative(g, config, ids, width)
     for layer in range(read(config, "num_hidden_layers", int)):
-        x = _layer(g, config, f"encoder.layer.{layer}", x, bias, relative)
-    return Body(x, mask, ("input_ids", "attention_mask"), width)
+        x = _layer(g, config, f"encoder.layer.{layer}", x, where, bias, relative)
+    return Body(where.spread(g, x), mask, (*INPUTS, *WHERE), width)
 
 
 def classify(g: Graph, config: Config, body: Body) -> Value:
@@ -97,7 +99,7 @@ def _relative(g: Graph, config: Config, ids: Value, width: int) -> _Relative:
     kinds = _parts(config.get("pos_att_type"))
     if not kinds or not set(kinds) <= set(_KINDS):
         raise ConversionFailed(f"config.json: 'pos_att_type' is {config.get('pos_att_type')!r}; c2p and p2c are known")
-    reach = g.max_tokens - 1
+    reach = even_length(g.max_tokens) - 1
     apart = np.arange(-reach, reach + 1)
     row = np.clip((buckets(apart, count, furthest) if count > 0 else apart) + span, 0, 2 * span - 1)
     rows = g.op.Gather(g.constant("relative.rows", row, learned=False), g.op.Add(distances(g, ids), reach))
@@ -110,14 +112,14 @@ def _parts(value: Any) -> tuple[str, ...]:
     return tuple(str(part).strip() for part in listed)
 
 
-def _layer(g: Graph, config: Config, name: str, x: Value, bias: Value, relative: _Relative) -> Value:
+def _layer(g: Graph, config: Config, name: str, x: Value, where: Packing, bias: Value, relative: _Relative) -> Value:
     width = read(config, "hidden_size", int)
     even = Heads.of(width, read(config, "num_attention_heads", int))
     require(config, "attention_head_size", even.size)
     heads = replace(even, scale=1.0 / math.sqrt(even.size * (1 + len(relative.kinds))))
     own = f"{name}.attention.self"
     query, key, value = (
-        split_heads(g, linear(g, x, f"{own}.{part}_proj", width, width), heads.count, heads.size)
+        split_heads(g, where.spread(g, linear(g, x, f"{own}.{part}_proj", width, width)), heads.count, heads.size)
         for part in ("query", "key", "value")
     )
     shared = bool(config.get("share_att_key", False))
@@ -130,7 +132,8 @@ def _layer(g: Graph, config: Config, name: str, x: Value, bias: Value, relative:
         # A row a key here: the key's distance to the query is the query's to the key, seen from the other side.
         found = _picked(g, g.op.MatMul(key, places), g.op.Transpose(relative.rows, perm=[0, 1, 3, 2]))
         biases.append(g.op.Transpose(found, perm=[0, 1, 3, 2]))
-    mixed = linear(g, attend(g, query, key, value, biases, heads), f"{name}.attention.output.dense", width, width)
+    mixed = where.pack_rows(g, attend(g, query, key, value, biases, heads), width)
+    mixed = linear(g, mixed, f"{name}.attention.output.dense", width, width)
     eps = epsilon(config, 1e-7)
     x = layer_norm(g, g.op.Add(mixed, x), f"{name}.attention.output.LayerNorm", width, eps)
     return feed_forward(g, config, name, x, width, eps)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from sekisho.contract import Kind
-from sekisho.convert.attention import Even, Heads, attention, even_keys
+from sekisho.convert.attention import Heads, attention, padding_bias
 from sekisho.convert.blocks import Graph, Value, activation, layer_norm, linear
 from sekisho.convert.family import Body, Config, Family, labels, read, require
+from sekisho.convert.packing import INPUTS, WHERE, Packing, packing
 
 _EPSILON = 1e-12  # fixed in the model's code, not in its config
 
@@ -19,16 +20,16 @@ def build(g: Graph, config: Config, _kind: Kind) -> Body:
     """The encoder. Pairs need no segments: there are none."""
     require(config, "sinusoidal_pos_embds", False, True)  # either way the table is stored
     op = g.op
-    ids, mask = g.input("input_ids"), g.input("attention_mask")
+    ids, mask = (g.input(name) for name in INPUTS)
+    where, bias = packing(g), padding_bias(g, mask)
     width, rows = read(config, "dim", int), read(config, "max_position_embeddings", int)
     words = g.weight("embeddings.word_embeddings.weight", read(config, "vocab_size", int), width)
     places = g.weight("embeddings.position_embeddings.weight", rows, width)
-    x = op.Add(op.Gather(words, ids), op.Slice(places, [0], op.Shape(ids, start=1, end=2), [0]))
+    x = op.Add(op.Gather(words, where.pack(g, ids)), op.Gather(places, where.positions(g)))
     x = layer_norm(g, x, "embeddings.LayerNorm", width, _EPSILON)
-    even = even_keys(g, mask)
     for layer in range(read(config, "n_layers", int)):
-        x = _layer(g, config, f"transformer.layer.{layer}", x, even, width)
-    return Body(x, mask, ("input_ids", "attention_mask"), width)
+        x = _layer(g, config, f"transformer.layer.{layer}", x, where, bias, width)
+    return Body(where.spread(g, x), mask, (*INPUTS, *WHERE), width)
 
 
 def classify(g: Graph, config: Config, body: Body) -> Value:
@@ -38,10 +39,10 @@ def classify(g: Graph, config: Config, body: Body) -> Value:
     return linear(g, dense, "classifier", body.width, labels(config))
 
 
-def _layer(g: Graph, config: Config, name: str, x: Value, even: Even, width: int) -> Value:
+def _layer(g: Graph, config: Config, name: str, x: Value, where: Packing, bias: Value, width: int) -> Value:
     heads, inner = Heads.of(width, read(config, "n_heads", int)), read(config, "hidden_dim", int)
     query, key, value = (linear(g, x, f"{name}.attention.{part}_lin", width, width) for part in ("q", "k", "v"))
-    mixed = attention(g, query, key, value, even, heads)
+    mixed = attention(g, query, key, value, where, [bias], heads)
     mixed = linear(g, mixed, f"{name}.attention.out_lin", width, width)
     x = layer_norm(g, g.op.Add(mixed, x), f"{name}.sa_layer_norm", width, _EPSILON)
     grown = activation(read(config, "activation", str, "gelu"))(g, linear(g, x, f"{name}.ffn.lin1", width, inner))

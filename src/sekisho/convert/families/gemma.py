@@ -26,6 +26,7 @@ from sekisho.convert.attention import (
 )
 from sekisho.convert.blocks import Graph, Value, activation, linear, rms_norm
 from sekisho.convert.family import Body, Config, Family, read, require
+from sekisho.convert.packing import INPUTS, WHERE, Packing, packing
 from sekisho.errors import ConversionFailed
 
 
@@ -46,7 +47,8 @@ def build(g: Graph, config: Config, _kind: Kind) -> Body:
     """The stack without a language-model head."""
     require(config, "attention_bias", False)
     require(config, "attn_logit_softcapping", None)
-    ids, mask = g.input("input_ids"), g.input("attention_mask")
+    ids, mask = (g.input(name) for name in INPUTS)
+    where = packing(g)
     width, count = read(config, "hidden_size", int), read(config, "num_attention_heads", int)
     heads = Heads(
         count,
@@ -58,10 +60,10 @@ def build(g: Graph, config: Config, _kind: Kind) -> Body:
     scale = np.float32(math.sqrt(width))
     shape = (read(config, "vocab_size", int), width)
     words = g.weights.promise("embed_tokens.weight", *shape)
-    x = g.op.Gather(g.computed("embed_tokens.weight", shape, lambda: words() * scale), ids)
+    x = g.op.Gather(g.computed("embed_tokens.weight", shape, lambda: words() * scale), where.pack(g, ids))
     for layer, kind in enumerate(layer_kinds(config)):
-        x = _layer(g, config, f"layers.{layer}", x, kinds[kind], heads, width)
-    return Body(_norm(g, config, "norm", x, width), mask, ("input_ids", "attention_mask"), width)
+        x = _layer(g, config, f"layers.{layer}", x, where, kinds[kind], heads, width)
+    return Body(where.spread(g, _norm(g, config, "norm", x, width)), mask, (*INPUTS, *WHERE), width)
 
 
 def layer_kinds(config: Config) -> list[str]:
@@ -102,18 +104,26 @@ def _kinds(g: Graph, config: Config, ids: Value, mask: Value, size: int) -> dict
     }
 
 
-def _layer(g: Graph, config: Config, name: str, x: Value, kind: _Kind, heads: Heads, width: int) -> Value:
+def _layer(
+    g: Graph, config: Config, name: str, x: Value, where: Packing, kind: _Kind, heads: Heads, width: int
+) -> Value:
     op, inner = g.op, read(config, "intermediate_size", int)
     normed = _norm(g, config, f"{name}.input_layernorm", x, width)
     shared = heads.key_value or heads.count
-    query = rotate(
-        g, _head(g, config, f"{name}.self_attn.q", normed, heads.count, heads.size, width), kind.turn, heads.size
+    query, key, value = (
+        split_heads(
+            g,
+            where.spread(g, linear(g, normed, f"{name}.self_attn.{part}_proj", width, count * heads.size, bias=False)),
+            count,
+            heads.size,
+        )
+        for part, count in (("q", heads.count), ("k", shared), ("v", shared))
     )
-    key = rotate(g, _head(g, config, f"{name}.self_attn.k", normed, shared, heads.size, width), kind.turn, heads.size)
-    value = split_heads(
-        g, linear(g, normed, f"{name}.self_attn.v_proj", width, shared * heads.size, bias=False), shared, heads.size
+    query, key = (
+        rotate(g, _norm(g, config, f"{name}.self_attn.{part}_norm", each, heads.size), kind.turn, heads.size)
+        for part, each in (("q", query), ("k", key))
     )
-    mixed = attend(g, query, key, value, [kind.bias], heads)
+    mixed = where.pack_rows(g, attend(g, query, key, value, [kind.bias], heads), heads.count * heads.size)
     mixed = linear(g, mixed, f"{name}.self_attn.o_proj", heads.count * heads.size, width, bias=False)
     x = op.Add(x, _norm(g, config, f"{name}.post_attention_layernorm", mixed, width))
     normed = _norm(g, config, f"{name}.pre_feedforward_layernorm", x, width)
@@ -122,12 +132,6 @@ def _layer(g: Graph, config: Config, name: str, x: Value, kind: _Kind, heads: He
     grown = op.Mul(gate, linear(g, normed, f"{name}.mlp.up_proj", width, inner, bias=False))
     grown = linear(g, grown, f"{name}.mlp.down_proj", inner, width, bias=False)
     return op.Add(x, _norm(g, config, f"{name}.post_feedforward_layernorm", grown, width))
-
-
-def _head(g: Graph, config: Config, name: str, x: Value, count: int, size: int, width: int) -> Value:
-    """A projection in heads, each normalised."""
-    projected = linear(g, x, f"{name}_proj", width, count * size, bias=False)
-    return _norm(g, config, f"{name}_norm", split_heads(g, projected, count, size), size)
 
 
 def _norm(g: Graph, config: Config, name: str, x: Value, width: int) -> Value:

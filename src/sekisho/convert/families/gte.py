@@ -23,6 +23,7 @@ from sekisho.convert.attention import (
 )
 from sekisho.convert.blocks import Graph, Value, activation, layer_norm, linear
 from sekisho.convert.family import Body, Config, Family, labels, read, require
+from sekisho.convert.packing import INPUTS, WHERE, Packing, packing
 from sekisho.errors import ConversionFailed
 
 
@@ -38,19 +39,21 @@ def build(g: Graph, config: Config, kind: Kind) -> Body:
     require(config, "logn_attention_scale", False)
     if kind == "reranker":
         require(config, "type_vocab_size", 0, 1)  # with two, the second text of a pair would be of the second
-    ids, mask = g.input("input_ids"), g.input("attention_mask")
+    ids, mask = (g.input(name) for name in INPUTS)
+    where = packing(g)
     width = read(config, "hidden_size", int)
     heads = Heads.of(width, read(config, "num_attention_heads", int))
     kinds = read(config, "type_vocab_size", int, 0)
     rows = read(config, "vocab_size", int)
     words = g.weights.promise("embeddings.word_embeddings.weight", rows, width)
     segment = g.weights.take("embeddings.token_type_embeddings.weight", kinds, width)[0] if kinds else np.float32(0)
-    x = g.op.Gather(g.computed("embeddings.word_and_segment", (rows, width), lambda: words() + segment), ids)
+    table = g.computed("embeddings.word_and_segment", (rows, width), lambda: words() + segment)
+    x = g.op.Gather(table, where.pack(g, ids))
     x = layer_norm(g, x, "embeddings.LayerNorm", width, _epsilon(config))
     bias, turn = padding_bias(g, mask), rotary(g, "rotary", ids, frequencies(config, heads.size), g.max_tokens)
     for layer in range(read(config, "num_hidden_layers", int)):
-        x = _layer(g, config, f"encoder.layer.{layer}", x, bias, turn, heads)
-    return Body(x, mask, ("input_ids", "attention_mask"), width)
+        x = _layer(g, config, f"encoder.layer.{layer}", x, where, bias, turn, heads)
+    return Body(where.spread(g, x), mask, (*INPUTS, *WHERE), width)
 
 
 def classify(g: Graph, config: Config, body: Body) -> Value:
@@ -73,12 +76,14 @@ def frequencies(config: Config, size: int) -> NDArray[np.float64]:
     return inverse_frequencies(size, theta * factor) / factor ** (2 / size)
 
 
-def _layer(g: Graph, config: Config, name: str, x: Value, bias: Value, turn: Rotary, heads: Heads) -> Value:
+def _layer(
+    g: Graph, config: Config, name: str, x: Value, where: Packing, bias: Value, turn: Rotary, heads: Heads
+) -> Value:
     op, width, inner = g.op, heads.count * heads.size, read(config, "intermediate_size", int)
     packed = op.Split(linear(g, x, f"{name}.attention.qkv_proj", width, 3 * width), num_outputs=3, axis=-1, _outputs=3)
-    query, key, value = (split_heads(g, part, heads.count, heads.size) for part in packed)
+    query, key, value = (split_heads(g, where.spread(g, part), heads.count, heads.size) for part in packed)
     mixed = attend(g, rotate(g, query, turn, heads.size), rotate(g, key, turn, heads.size), value, [bias], heads)
-    mixed = linear(g, mixed, f"{name}.attention.o_proj", width, width)
+    mixed = linear(g, where.pack_rows(g, mixed, width), f"{name}.attention.o_proj", width, width)
     x = layer_norm(g, op.Add(mixed, x), f"{name}.attn_ln", width, _epsilon(config))
     both = linear(g, x, f"{name}.mlp.up_gate_proj", width, 2 * inner, bias=False)
     up, gate = op.Split(both, num_outputs=2, axis=-1, _outputs=2)

@@ -6,9 +6,10 @@ transformers models/luke/modeling_luke.py. Positions as in RoBERTa, layers as in
 from __future__ import annotations
 
 from sekisho.contract import Kind
-from sekisho.convert.attention import even_keys
+from sekisho.convert.attention import padding_bias
 from sekisho.convert.blocks import Graph
 from sekisho.convert.family import Body, Config, Family, read
+from sekisho.convert.packing import INPUTS, WHERE, packing
 from sekisho.convert.post_norm import counted_embeddings, encoder_layer
 
 
@@ -19,13 +20,12 @@ def positions(config: Config) -> int:
 
 def build(g: Graph, config: Config, _kind: Kind) -> Body:
     """The encoder over words."""
-    ids, mask = g.input("input_ids"), g.input("attention_mask")
-    width = read(config, "hidden_size", int)
-    hidden = counted_embeddings(g, config, ids, width)
-    even = even_keys(g, mask)
+    ids, mask = (g.input(name) for name in INPUTS)
+    where, bias, width = packing(g), padding_bias(g, mask), read(config, "hidden_size", int)
+    x = counted_embeddings(g, config, ids, where, width)
     for layer in range(read(config, "num_hidden_layers", int)):
-        hidden = encoder_layer(g, config, f"encoder.layer.{layer}", hidden, even, width)
-    return Body(hidden, mask, ("input_ids", "attention_mask"), width)
+        x = encoder_layer(g, config, f"encoder.layer.{layer}", x, where, bias, width)
+    return Body(where.spread(g, x), mask, (*INPUTS, *WHERE), width)
 
 
 FAMILY = Family(

@@ -17,7 +17,8 @@ from sekisho.convert.attention import (
 )
 from sekisho.convert.blocks import Graph, Value, activation, layer_norm, linear, pool
 from sekisho.convert.family import Body, Config, Family, labels, read, require
-from sekisho.convert.windows import Blocks, attend_near, cut, join, longest, shaped
+from sekisho.convert.packing import INPUTS, WHERE, packing
+from sekisho.convert.windows import Blocks, attend_near, cut, longest, shaped
 from sekisho.errors import ConversionFailed
 
 
@@ -31,16 +32,20 @@ def build(g: Graph, config: Config, _kind: Kind) -> Body:
     for key in ("attention_bias", "mlp_bias", "norm_bias"):
         require(config, key, False)
     require(config, "rope_scaling", None)
-    ids, mask = g.input("input_ids"), g.input("attention_mask")
+    ids, mask = (g.input(name) for name in INPUTS)
+    where = packing(g)
     width = read(config, "hidden_size", int)
     heads = Heads.of(width, read(config, "num_attention_heads", int))
     radius = read(config, "local_attention", int, 128) // 2
-    blocks, last = cut(g, ids, mask, radius), longest(g.max_tokens, radius)
+    blocks, last = cut(g, where, mask, radius), longest(g.max_tokens, radius)
     turns = {
-        kind: rotary(g, f"rotary.{kind}", blocks.ids, inverse_frequencies(heads.size, theta(config, kind)), last)
+        kind: rotary(
+            g, f"rotary.{kind}", blocks.where.slots, inverse_frequencies(heads.size, theta(config, kind)), last
+        )
         for kind in ("full_attention", "sliding_attention")
     }
-    x = g.op.Gather(g.weight("embeddings.tok_embeddings.weight", read(config, "vocab_size", int), width), blocks.ids)
+    words = g.weight("embeddings.tok_embeddings.weight", read(config, "vocab_size", int), width)
+    x = g.op.Gather(words, where.pack(g, ids))
     x = layer_norm(g, x, "embeddings.norm", width, _epsilon(config), bias=False)
     for layer, kind in enumerate(layer_kinds(config)):
         name, limited = f"layers.{layer}", kind == "sliding_attention"
@@ -48,12 +53,8 @@ def build(g: Graph, config: Config, _kind: Kind) -> Body:
         normed = layer_norm(g, x, f"{name}.attn_norm", width, _epsilon(config), bias=False) if layer else x
         x = g.op.Add(x, _attention(g, f"{name}.attn", normed, blocks, turns[kind], heads, limited=limited))
         x = g.op.Add(x, _grown(g, config, f"{name}.mlp", x, f"{name}.mlp_norm"))
-    return Body(
-        layer_norm(g, join(g, x, blocks), "final_norm", width, _epsilon(config), bias=False),
-        mask,
-        ("input_ids", "attention_mask"),
-        width,
-    )
+    x = layer_norm(g, x, "final_norm", width, _epsilon(config), bias=False)
+    return Body(where.spread(g, x), mask, (*INPUTS, *WHERE), width)
 
 
 def classify(g: Graph, config: Config, body: Body) -> Value:
@@ -95,7 +96,9 @@ def _attention(g: Graph, name: str, x: Value, blocks: Blocks, turn: Rotary, head
     """limited: to the window."""
     width = heads.count * heads.size
     packed = linear(g, x, f"{name}.Wqkv", width, 3 * width, bias=False)
-    query, key, value = g.op.Split(packed, num_outputs=3, axis=-1, _outputs=3)
+    query, key, value = (
+        blocks.where.spread(g, part) for part in g.op.Split(packed, num_outputs=3, axis=-1, _outputs=3)
+    )
     if limited:
         mixed = attend_near(g, query, key, value, blocks, turn, heads)
     else:
@@ -103,7 +106,7 @@ def _attention(g: Graph, name: str, x: Value, blocks: Blocks, turn: Rotary, head
         seen = ("rows", heads.count, "whole", heads.size)
         query, key = (shaped(rotate(g, part, turn, heads.size), *seen) for part in (query, key))
         mixed = attend(g, query, key, value, [blocks.padding], heads)
-    return linear(g, mixed, f"{name}.Wo", width, width, bias=False)
+    return linear(g, blocks.where.pack_rows(g, mixed, width), f"{name}.Wo", width, width, bias=False)
 
 
 def _grown(g: Graph, config: Config, name: str, x: Value, norm: str) -> Value:

@@ -7,9 +7,10 @@ CamemBERT, and jina's implementation with weights of other names.
 from __future__ import annotations
 
 from sekisho.contract import Kind
-from sekisho.convert.attention import even_keys
+from sekisho.convert.attention import padding_bias
 from sekisho.convert.blocks import Graph, Value, linear
 from sekisho.convert.family import Body, Config, Family, labels, read, require
+from sekisho.convert.packing import INPUTS, WHERE, packing
 from sekisho.convert.post_norm import counted_embeddings, encoder_layer
 
 
@@ -22,13 +23,12 @@ def build(g: Graph, config: Config, _kind: Kind) -> Body:
     """The encoder. Pairs need no segments: there is one."""
     require(config, "position_embedding_type", "absolute")
     require(config, "is_decoder", False)
-    ids, mask = g.input("input_ids"), g.input("attention_mask")
-    width = read(config, "hidden_size", int)
-    hidden = counted_embeddings(g, config, ids, width)
-    even = even_keys(g, mask)
+    ids, mask = (g.input(name) for name in INPUTS)
+    where, bias, width = packing(g), padding_bias(g, mask), read(config, "hidden_size", int)
+    x = counted_embeddings(g, config, ids, where, width)
     for layer in range(read(config, "num_hidden_layers", int)):
-        hidden = encoder_layer(g, config, f"encoder.layer.{layer}", hidden, even, width)
-    return Body(hidden, mask, ("input_ids", "attention_mask"), width)
+        x = encoder_layer(g, config, f"encoder.layer.{layer}", x, where, bias, width)
+    return Body(where.spread(g, x), mask, (*INPUTS, *WHERE), width)
 
 
 def classify(g: Graph, config: Config, body: Body) -> Value:
