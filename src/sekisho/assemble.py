@@ -36,6 +36,7 @@ from sekisho.engine.scheduler import Scheduler
 from sekisho.errors import ConversionFailed
 from sekisho.observability import logger
 from sekisho.runtime.accelerators import Accelerators, find_accelerators
+from sekisho.runtime.batch_cost import BatchCost
 from sekisho.runtime.device import CPU, Device, device_named
 from sekisho.runtime.load import load_model
 from sekisho.runtime.machine import cpu_flags, this_machine
@@ -187,12 +188,14 @@ def plan(settings: Settings, spec: Spec, prepared: Prepared, when: When = "missi
     return tuned(prepared.directory, contract, choice, machine, cores, again=when == "unsure")
 
 
-def _limits(settings: Settings, device: Device, tuning: Tuning | None) -> Limits:
+def _limits(settings: Settings, device: Device, tuning: Tuning | None, *, packed: bool) -> Limits:
     """A card runs few large batches. Its figures are estimates, which no card was there to try."""
     tokens = batch_tokens(settings.batch_tokens, device)
     if device.kind not in {"cuda", "migraphx"}:
-        return Limits(tokens) if tuning is None else Limits(tokens, fixed_tokens=tuning.fixed_tokens)
-    return Limits(tokens, yielding_tokens=max(tokens // 4, 1), fixed_tokens=_DEVICE_START, window=_DEVICE_WINDOW)
+        cost = BatchCost.usual(packed=packed) if tuning is None else tuning.cost(packed=packed)
+        return Limits(tokens, cost=cost)
+    cost = BatchCost.usual(packed=packed, fixed=_DEVICE_START)
+    return Limits(tokens, yielding_tokens=max(tokens // 4, 1), cost=cost, window=_DEVICE_WINDOW)
 
 
 def _as_set(registry: Registry, settings: Settings) -> Registry:
@@ -235,7 +238,7 @@ def assemble(settings: Settings) -> Parts:
         planned = plan(settings, spec, prepared)
         choice = planned.choice
         model = load_model(prepared.directory, contract, choice, device_memory(settings))
-        limits = _limits(settings, choice.device, planned.tuning)
+        limits = _limits(settings, choice.device, planned.tuning, packed=contract.packed)
         threads = choice.threads if choice.device == CPU else 0
         scheduler = Scheduler(spec.name, model, limits, settings.max_queue_tokens, cores, threads)
         local = LocalEngine(model, scheduler, tokenizing, settings.max_request_tokens)

@@ -22,6 +22,9 @@ STAGE_SECONDS = Histogram(
 )
 TOKENS = Counter("sekisho_tokens_total", "Tokens run, special tokens included", ("model",))
 PADDED_TOKENS = Counter("sekisho_padded_tokens_total", "Tokens run, padding included", ("model",))
+ATTENTION_PLACES = Counter(
+    "sekisho_attention_places_total", "Places that attention was run over: rows × the longest of each batch", ("model",)
+)
 BATCHES = Counter("sekisho_batches_total", "Batches run", ("model",))
 TRUNCATED = Counter("sekisho_truncated_total", "Texts cut to the model's length", ("model",))
 DROPPED = Counter("sekisho_dropped_total", "Texts whose client had gone before they were run", ("model",))

@@ -9,19 +9,24 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sekisho.engine.batching import Limits, budget, bulk_is_next, choose
+from sekisho.runtime.batch_cost import BatchCost
 
 lengths_of_jobs = st.lists(st.integers(1, 300), min_size=1, max_size=80)
 any_limits = st.builds(
     Limits,
     batch_tokens=st.integers(16, 1024),
     window=st.integers(1, 60),
-    fixed_tokens=st.floats(0.0, 100.0),
+    cost=st.builds(
+        BatchCost, st.floats(0.0, 100.0), st.sampled_from([0.0, 0.06]), st.sampled_from([0.0, 0.0004]), st.booleans()
+    ),
     bulk_every=st.integers(2, 6),
 )
 
 
-def _padded(chosen: list[int], lengths: list[int]) -> int:
-    return max(lengths[i] for i in chosen) * len(chosen)
+def _work(chosen: list[int], lengths: list[int], cost: BatchCost) -> float:
+    picked = [lengths[i] for i in chosen]
+    places = max(picked) * len(picked)
+    return (sum(picked) if cost.packed else places) + places * (cost.place + cost.square * max(picked))
 
 
 @given(lengths_of_jobs, any_limits)
@@ -38,9 +43,9 @@ def test_only_jobs_of_the_window(lengths: list[int], limits: Limits) -> None:
 
 
 @given(lengths_of_jobs, any_limits)
-def test_padded_tokens_stay_in_the_budget_unless_alone(lengths: list[int], limits: Limits) -> None:
+def test_work_stays_in_the_budget_unless_alone(lengths: list[int], limits: Limits) -> None:
     chosen = choose(lengths, limits)
-    assert len(chosen) == 1 or _padded(chosen, lengths) <= limits.batch_tokens
+    assert len(chosen) == 1 or _work(chosen, lengths, limits.cost) <= limits.batch_tokens
 
 
 @given(lengths_of_jobs, any_limits)
@@ -55,7 +60,7 @@ def test_a_batch_is_a_run_of_neighbours_in_length(lengths: list[int], limits: Li
 @given(lengths_of_jobs, any_limits)
 def test_no_other_run_with_the_oldest_pays_less_for_a_real_token(lengths: list[int], limits: Limits) -> None:
     def price(picked: list[int]) -> float:
-        return (limits.fixed_tokens / 2 + max(picked) * len(picked)) / sum(picked)
+        return (limits.cost.fixed / 2 + _work([*range(len(picked))], picked, limits.cost)) / sum(picked)
 
     window = lengths[: limits.window]
     order = sorted(range(len(window)), key=window.__getitem__)
@@ -64,7 +69,7 @@ def test_no_other_run_with_the_oldest_pays_less_for_a_real_token(lengths: list[i
         [window[i] for i in order[low : high + 1]]
         for low in range(oldest + 1)
         for high in range(oldest, len(order))
-        if low == high or window[order[high]] * (high - low + 1) <= limits.batch_tokens
+        if low == high or _work(order[low : high + 1], window, limits.cost) <= limits.batch_tokens
     ]
     assert price([lengths[i] for i in choose(lengths, limits)]) <= min(map(price, runs)) * (1 + 1e-12)
 
@@ -87,8 +92,21 @@ def test_a_long_oldest_job_is_not_padded_onto_short_ones() -> None:
 
 
 def test_what_a_batch_costs_to_start_decides_how_much_it_may_pad() -> None:
-    assert sorted(choose([100, 60, 101, 102], Limits(fixed_tokens=20))) == [0, 2, 3]
-    assert sorted(choose([100, 60, 101, 102], Limits(fixed_tokens=1000))) == [0, 1, 2, 3]
+    assert sorted(choose([100, 60, 101, 102], Limits(cost=BatchCost(20)))) == [0, 2, 3]
+    assert sorted(choose([100, 60, 101, 102], Limits(cost=BatchCost(1000)))) == [0, 1, 2, 3]
+
+
+def test_a_packed_graph_takes_unlike_lengths_together() -> None:
+    """A place of padding costs it a sixteenth of what it costs a padded one."""
+    lengths = [40, 12, 30, 9, 25, 44, 33, 18]
+    packed = choose(lengths, Limits(cost=BatchCost.usual(packed=True)))
+    assert len(packed) > len(choose(lengths, Limits(cost=BatchCost(16))))
+    assert min(lengths[index] for index in packed) < 0.8 * max(lengths[index] for index in packed)
+
+
+def test_a_packed_graph_keeps_a_long_text_apart_from_many_short_ones() -> None:
+    """What attention would make of 60 short texts, each as long as the long one, is more than starting a batch."""
+    assert choose([500, *[8] * 60], Limits(cost=BatchCost.usual(packed=True))) == [0]
 
 
 @pytest.mark.parametrize(

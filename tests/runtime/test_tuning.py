@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from sekisho.assemble import assemble, open_catalog, plan
 from sekisho.catalog.prepare import Prepared
 from sekisho.errors import InternalError
+from sekisho.runtime.batch_cost import BatchCost
 from sekisho.runtime.free_memory import free_memory
 from sekisho.runtime.load import load_model
 from sekisho.runtime.machine import Machine, this_machine
@@ -23,15 +24,16 @@ from sekisho.runtime.measuring import Budget, measure
 from sekisho.runtime.model import Model
 from sekisho.runtime.select import Choice, plan_lanes
 from sekisho.runtime.tuned import conditions, stored, tuned
-from sekisho.runtime.tuning import FIXED_TOKENS, Round, Split, Tuning, candidates, fixed_tokens, judge, why
-from sekisho.runtime.tuning_cost import Cost, Sample, fit
+from sekisho.runtime.tuning import Round, Split, Tuning, candidates, in_tokens, judge, why
+from sekisho.runtime.tuning_cost import Cost, Sample, Size, fit
 from sekisho.runtime.tuning_store import read_tuning, write_tuning
 from sekisho.settings import Settings
 
 MEAN = "tiny-bert-mean"
-SHAPES = [(1, 16), (1, 64), (4, 32), (1, 32), (4, 64), (16, 32), (8, 128), (1, 512)]
+BATCHES = [(16,), (64,), (32,) * 4, (32,), (64, *(8,) * 7), (64,) * 4, (128, *(16,) * 15), (128,) * 8, (512,)]
+SIZES = [Size.of(lengths, packed=True) for lengths in BATCHES]
 CONDITIONS: dict[str, str | int | float | None] = {"processor": "EPYC", "cores": 2, "quota": None}
-TUNING = Tuning(2, 1, 9100.0, 14.5, settled=True, reason="not beaten by 1 × 2", measured="2026-11-21")
+TUNING = Tuning(2, 1, 9100.0, 14.5, 0.06, 0.0004, settled=True, reason="not beaten by 1 × 2", measured="2026-11-21")
 ONE = Choice("onnxruntime", "fp32", 1, 1, "")
 SHORT = Budget(usual=0.0, most=60.0)
 
@@ -39,22 +41,25 @@ SHORT = Budget(usual=0.0, most=60.0)
 @given(
     fixed=st.floats(1e-4, 1e-2),
     per_token=st.floats(1e-6, 1e-2),
+    place=st.floats(0.01, 1),
     squares=st.floats(0.01, 10),
 )
-def test_a_cost_that_is_exactly_of_the_form_is_found(fixed: float, per_token: float, squares: float) -> None:
-    true = Cost(fixed, per_token, squares * per_token / 512, 0.0)
-    found = fit([Sample(*shape, true.seconds(*shape)) for shape in SHAPES])
+def test_a_cost_that_is_exactly_of_the_form_is_found(
+    fixed: float, per_token: float, place: float, squares: float
+) -> None:
+    true = Cost(fixed, per_token, place * per_token, squares * per_token / 512, 0.0)
+    found = fit([Sample(size, true.seconds(size)) for size in SIZES])
     assert found.fixed == pytest.approx(fixed, rel=1e-3, abs=1e-4 * per_token)
     assert found.per_token == pytest.approx(per_token, rel=1e-3)
+    assert found.per_place == pytest.approx(place * per_token, rel=1e-2)
     assert found.error < 1e-6
 
 
-@given(st.lists(st.floats(1e-6, 10), min_size=1, max_size=len(SHAPES)))
+@given(st.lists(st.floats(1e-6, 10), min_size=1, max_size=len(SIZES)))
 def test_whatever_was_measured_no_term_is_negative(seconds: list[float]) -> None:
-    found = fit([Sample(*shape, taken) for shape, taken in zip(SHAPES, seconds, strict=False)])
-    assert min(found.fixed, found.per_square) >= 0
+    found = fit([Sample(size, taken) for size, taken in zip(SIZES, seconds, strict=False)])
+    assert min(found.fixed, found.per_place, found.per_square) >= 0
     assert found.per_token > 0
-    assert found.fixed_tokens >= 0
 
 
 def test_a_cost_needs_a_sample() -> None:
@@ -63,8 +68,21 @@ def test_a_cost_needs_a_sample() -> None:
 
 
 def test_a_fit_that_misses_its_samples_is_not_believed() -> None:
-    assert fixed_tokens(Cost(0.002, 0.0001, 0, error=0.1)) == pytest.approx(20)
-    assert fixed_tokens(Cost(0.002, 0.0001, 0, error=0.5)) == FIXED_TOKENS
+    believed = in_tokens(Cost(0.002, 0.0001, 0.00001, 0, error=0.1), packed=True)
+    assert believed.fixed == pytest.approx(20)
+    assert believed.place == pytest.approx(0.1)
+    assert believed.square == 0
+    assert in_tokens(Cost(0.002, 0.0001, 0, 0, error=0.5), packed=True) == BatchCost.usual(packed=True)
+
+
+def test_a_padded_graph_has_one_cost_a_place() -> None:
+    """Its tokens are its places, which no sample can tell apart."""
+    sizes = [Size.of(lengths, packed=False) for lengths in BATCHES]
+    assert all(size.tokens == size.places for size in sizes)
+    true = Cost(0.002, 1e-4, 0, 1e-7, 0.0)
+    found = fit([Sample(size, true.seconds(size)) for size in sizes])
+    assert found.per_place == 0
+    assert found.per_token == pytest.approx(1e-4)
 
 
 @given(st.integers(1, 256))
@@ -150,12 +168,13 @@ def test_two_machines_share_a_directory(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("found", "instead"),
     [
-        ('"version": 1', '"version": 0'),
+        ('"version": 2', '"version": 1'),
         ('"lanes": 2', '"lanes": 0'),
         ('"lanes": 2', '"lanes": "2"'),
         ('"lanes": 2', '"lanes": true'),
         ('"lanes": 2,', ""),
         ('"fixed_tokens": 14.5', '"fixed_tokens": NaN'),
+        ('"place_tokens": 0.06', '"place_tokens": -1.0'),
         ('"measured": "2026-11-21"', '"measured": "yesterday"'),
         ('"cores": 2', '"cores": 4'),
         ("{", "["),
@@ -269,7 +288,7 @@ def test_a_real_measurement_of_every_candidate(prepared: Prepared) -> None:
     assert loaded == splits
     assert Split(tuning.lanes, tuning.threads) in splits
     assert tuning.tokens_per_second > 0
-    assert tuning.fixed_tokens >= 0
+    assert min(tuning.fixed_tokens, tuning.place_tokens, tuning.square_tokens) >= 0
 
 
 def test_without_room_for_a_second_copy_nothing_is_compared(prepared: Prepared) -> None:
@@ -324,5 +343,6 @@ def test_free_memory_is_the_least_of_machine_and_container(tmp_path: Path) -> No
 
 
 def test_more_costs_more() -> None:
-    cost = Cost(0.002, 1e-4, 1e-7, 0.0)
-    assert all(less < more for less, more in pairwise(cost.seconds(4, length) for length in (1, 16, 64, 512)))
+    cost = Cost(0.002, 1e-4, 1e-5, 1e-7, 0.0)
+    sizes = [Size.of([length] * 4, packed=True) for length in (1, 16, 64, 512)]
+    assert all(less < more for less, more in pairwise(map(cost.seconds, sizes)))

@@ -18,14 +18,17 @@ SINGLE_CLIENTS = 64
 
 @dataclass(frozen=True)
 class Round:
-    """Tokens a second of the ideal, before, between and after the loads; of bulk and of single texts; padded ÷ real
-    tokens of the single texts; the share of one core that the load generator took meanwhile.
+    """Tokens a second of the ideal, before, between and after the loads; of bulk and of single texts.
+
+    padding, places: of the single texts, tokens computed on and places in attention, each ÷ real tokens. client: the
+    share of one core that the load generator took meanwhile.
     """
 
     ideals: tuple[float, float, float]
     bulk: float
     single: float
     padding: float
+    places: float
     client: float
 
     @property
@@ -54,12 +57,13 @@ def _round(stand: Stand) -> Round:
     between = stand.ideal_tokens_per_second()
     counted = Counted(stand.served)
     single = stand.send(single_texts, 1, SINGLE_CLIENTS, keep=True)
-    padding = counted.padding()
+    padding, places = counted.padding(), counted.places()
     return Round(
         (before, between, stand.ideal_tokens_per_second()),
         stand.tokens(len(bulk_texts)) / bulk.seconds,
         stand.tokens(len(single_texts)) / single.seconds,
         padding,
+        places,
         single.cpu_seconds / single.seconds,
     )
 
@@ -71,6 +75,7 @@ def rows(rounds: list[Round]) -> list[Row]:
         row("P1", [each.bulk_of_ideal for each in rounds]),
         row("P2", [each.single_of_ideal for each in rounds]),
         row("P15", [each.padding for each in rounds]),
+        Row("", "places in attention ÷ real tokens", tuple(each.places for each in rounds), "×"),
         Row("", "ideal in process", tuple(ideals), "tokens/s", note=f"drift {percentage_apart(ideals):.0f} %"),
         Row("", "served, bulk", tuple(each.bulk for each in rounds), "tokens/s"),
         Row("", "served, single texts, 64 clients", tuple(each.single for each in rounds), "tokens/s"),

@@ -1,20 +1,20 @@
 """What runs next: a pure decision over the waiting jobs.
 
-A batch costs `fixed_tokens` to start and a token for every padded token (`runtime/measuring.py` finds the one in units
-of the other), so the best batch is the one that pays least for each real token. It always holds the oldest job of its
-class, so nothing starves; short interactive requests go first, and bulk gets every few turns. There is no timer: a
-batch is whatever has gathered while the last one ran.
+A batch costs something to start, then its tokens, then what attention makes of its padding (`BatchCost`, measured by
+`runtime/measuring.py`), so the best batch is the one that pays least for each real token. It always holds the oldest
+job of its class, so nothing starves; short interactive requests go first, and bulk gets every few turns. There is no
+timer: a batch is whatever has gathered while the last one ran.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from sekisho.runtime.tuning import FIXED_TOKENS
+from sekisho.runtime.batch_cost import BatchCost
 
 #: How much of a batch's start is charged when it is chosen. A job that is left out is not lost: it finds nearer
 #: neighbours among those that come. A simulated queue of 16, 64 and 256 clients with one text each, lengths log-normal
@@ -24,24 +24,24 @@ _CHARGED = 0.5
 
 @dataclass(frozen=True)
 class Limits:
-    """batch_tokens: most padded tokens (longest × rows) in a batch; a single longer job still runs, alone.
-
+    """batch_tokens: most work in a batch, in tokens: padded ones (longest × rows), or of a packed graph the real ones
+        and what attention costs; a single longer job still runs, alone.
     yielding_tokens: the same for bulk while interactive requests are about, which wait for what runs before them.
-    fixed_tokens: what starting a batch costs, in tokens.
+    cost: what a batch costs.
     window: how many of the oldest jobs are looked at.
     bulk_every: while both classes wait, one batch in this many is bulk.
     """
 
     batch_tokens: int = 1024
     yielding_tokens: int = 384
-    fixed_tokens: float = FIXED_TOKENS
+    cost: BatchCost = field(default_factory=BatchCost)
     window: int = 256
     bulk_every: int = 4
 
     @property
     def worth_sharing(self) -> int:
         """A batch of less is not divided between lanes: starting the second would cost an eighth of it."""
-        return math.ceil(8 * self.fixed_tokens)
+        return math.ceil(8 * self.cost.fixed)
 
 
 def bulk_is_next(interactive: int, bulk: int, interactive_run: int, limits: Limits) -> bool:
@@ -53,7 +53,7 @@ def bulk_is_next(interactive: int, bulk: int, interactive_run: int, limits: Limi
 
 
 def budget(waiting_tokens: int, idle_lanes: int, limits: Limits, *, yielding: bool) -> int:
-    """Most padded tokens of the next batch: what idle lanes could run at the same time is left for them.
+    """Most work of the next batch: what idle lanes could run at the same time is left for them.
 
     waiting_tokens: of the class that is next; yielding: it is bulk, and interactive requests are about.
     """
@@ -66,7 +66,7 @@ def choose(lengths: Sequence[int], limits: Limits, most_tokens: int | None = Non
     """Indices of the jobs of the next batch, shortest first.
 
     lengths: tokens of the waiting jobs of one class, oldest first. The oldest is always chosen.
-    most_tokens: padded, in place of `limits.batch_tokens`.
+    most_tokens: in place of `limits.batch_tokens`.
     """
     if len(lengths) == 1:
         return [0]
@@ -77,9 +77,10 @@ def choose(lengths: Sequence[int], limits: Limits, most_tokens: int | None = Non
     before = np.concatenate(([0], np.cumsum(ordered)))
     # Every run of neighbours that holds the oldest: first ≤ oldest ≤ last.
     first, last = np.arange(oldest + 1)[:, None], np.arange(oldest, len(ordered))[None, :]
-    padded = ordered[last] * (last - first + 1)
-    cost = (_CHARGED * limits.fixed_tokens + padded) / (before[last + 1] - before[first])
-    cost[padded > (limits.batch_tokens if most_tokens is None else most_tokens)] = np.inf
+    real = before[last + 1] - before[first]
+    work = limits.cost.work(real, last - first + 1, ordered[last])
+    cost = (_CHARGED * limits.cost.fixed + work) / real
+    cost[work > (limits.batch_tokens if most_tokens is None else most_tokens)] = np.inf
     cost[oldest, 0] = min(cost[oldest, 0], np.finfo(np.float64).max)  # alone it runs, however long it is
     low, high = np.unravel_index(np.argmin(cost), cost.shape)
     return [int(index) for index in order[low : oldest + high + 1]]

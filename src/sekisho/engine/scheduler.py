@@ -16,8 +16,19 @@ from sekisho.engine.batching import Limits, budget, bulk_is_next, choose
 from sekisho.engine.cores import Cores
 from sekisho.engine.ticket import Job, Result, Ticket
 from sekisho.errors import InternalError, NotReady, OutOfMemory, Overloaded, SekishoError
-from sekisho.observability import BATCHES, DROPPED, LANE_FAILURES, PADDED_TOKENS, QUEUE_TOKENS, REFUSED, TOKENS, logger
+from sekisho.observability import (
+    ATTENTION_PLACES,
+    BATCHES,
+    DROPPED,
+    LANE_FAILURES,
+    PADDED_TOKENS,
+    QUEUE_TOKENS,
+    REFUSED,
+    TOKENS,
+    logger,
+)
 from sekisho.runtime.model import Model
+from sekisho.runtime.packing import tokens_run
 
 log = logger(__name__)
 
@@ -241,13 +252,15 @@ class Scheduler:
         lengths = [len(job.tokens) for job in batch]
         self._metrics.batches.inc()
         self._metrics.tokens.inc(sum(lengths))
-        self._metrics.padded_tokens.inc(max(lengths) * len(lengths))
+        self._metrics.padded_tokens.inc(tokens_run(lengths, packed=self._model.contract.packed))
+        self._metrics.attention_places.inc(max(lengths) * len(lengths))
 
 
 class _Metrics:
     """Those of one model, looked up once."""
 
     def __init__(self, name: str) -> None:
+        self.attention_places = ATTENTION_PLACES.labels(name)
         self.batches = BATCHES.labels(name)
         self.dropped = DROPPED.labels(name)
         self.lane_failures = LANE_FAILURES.labels(name)

@@ -15,11 +15,17 @@ import numpy as np
 from sekisho.contract import Contract, Tokens
 from sekisho.errors import SekishoError
 from sekisho.runtime.model import Model
-from sekisho.runtime.tuning import Round, Split, Tuning, Verdict, fixed_tokens, is_busy, judge, why
-from sekisho.runtime.tuning_cost import Cost, Sample, fit
+from sekisho.runtime.tuning import Round, Split, Tuning, Verdict, in_tokens, is_busy, judge, why
+from sekisho.runtime.tuning_cost import Cost, Sample, Size, fit
 
-#: (rows, length) as servers see them, the cheap ones first: a model too slow for all of them runs the first few.
-_SHAPES = ((1, 16), (1, 64), (4, 32), (1, 32), (4, 64), (16, 32), (8, 128), (1, 512))
+Open = Callable[[Split], Model]
+Lengths = tuple[int, ...]
+
+#: Lengths of the texts of a batch, as servers see them, the cheap ones first: a model too slow for all of them runs the
+#: first few. Those of unlike lengths tell what a place of padding costs.
+_BATCHES: tuple[Lengths, ...] = (
+    (16,), (64,), (32,) * 4, (32,), (32, *(4,) * 15), (64,) * 4, (32,) * 16, (128, *(16,) * 7), (128,) * 8, (512,),
+)  # fmt: skip
 #: As many shapes are taken as one lane runs in this many seconds, where nobody else is at work, and three at least.
 _CYCLE_SECONDS = 0.1
 _PASS_SECONDS = 0.4
@@ -28,8 +34,6 @@ _LEAST_ROUNDS = 5
 #: A text that is run alone has up to so many tokens, and is run so often in a round.
 _SHORT = 64
 _ALONE = 2
-
-Open = Callable[[Split], Model]
 
 
 @dataclass(frozen=True)
@@ -62,14 +66,16 @@ def measure(
                 challenger = _Timed(load(split), split, contract)
                 verdicts[split], champion = _duel(champion, challenger, limits.usual, until)
         rate = champion.rate(limits.usual / 2, until)
-        cost = champion.cost(limits.usual, until)
+        cost = in_tokens(champion.cost(limits.usual, until), packed=contract.packed)
     finally:
         champion.close()
     return Tuning(
         lanes=champion.split.lanes,
         threads=champion.split.threads,
         tokens_per_second=rate / champion.split.lanes,
-        fixed_tokens=fixed_tokens(cost),
+        fixed_tokens=cost.fixed,
+        place_tokens=cost.place,
+        square_tokens=cost.square,
         settled="unsure" not in verdicts.values() and not is_busy(champion.shares),
         reason=why(prior, champion.split, verdicts),
         measured=datetime.now(UTC).date().isoformat(),
@@ -84,17 +90,18 @@ class _Timed:
         # On one thread the processor's time is taken, which others on the machine do not lengthen.
         self._clock = time.process_time if split.threads == 1 else time.perf_counter
         self._model = model
+        self._packed = contract.packed
         self._rates: list[float] = []
         self.shares: list[float] = []
-        shapes = [*dict.fromkeys((rows, min(length, contract.max_tokens)) for rows, length in _SHAPES)]
-        batches = {shape: _batch(*shape, contract) for shape in shapes[:_LEAST_SHAPES]}
+        shapes = [*dict.fromkeys(tuple(min(one, contract.max_tokens) for one in batch) for batch in _BATCHES)]
+        batches = {shape: _batch(shape, contract) for shape in shapes[:_LEAST_SHAPES]}
         self._run(batches)
         began = self._clock()
         self._run(batches)
-        per_token = (self._clock() - began) / sum(map(_tokens, batches))
+        per_token = (self._clock() - began) / sum(map(sum, batches))
         self._cycle = batches | _affordable(shapes, per_token, _CYCLE_SECONDS, contract)
         self._pass = batches | _affordable(shapes, per_token, _PASS_SECONDS, contract)
-        self.round_seconds = per_token * sum(map(_tokens, self._cycle)) * 2
+        self.round_seconds = per_token * sum(map(sum, self._cycle)) * 2
         for lane in range(split.lanes):
             self._run(self._pass if lane == 0 else self._cycle, lane)
 
@@ -118,12 +125,12 @@ class _Timed:
             thread.join()
         cores = self.split.lanes * self.split.threads
         self.shares.append((time.process_time() - used) / (time.perf_counter() - began) / cores)
-        self._rates.append(sum(sum(map(_tokens, shapes)) / each for each in seconds))
+        self._rates.append(sum(sum(map(sum, shapes)) / each for each in seconds))
         return self._rates[-1]
 
     def alone(self) -> float:
         """Seconds of short texts one after the other, nothing else running."""
-        texts = [batch for (rows, length), batch in self._cycle.items() if rows == 1 and length <= _SHORT]
+        texts = [batch for shape, batch in self._cycle.items() if len(shape) == 1 and shape[0] <= _SHORT]
         return sum(min(self._seconds(batch, time.perf_counter) for _ in range(_ALONE)) for batch in texts)
 
     def rate(self, usual: float, until: float) -> float:
@@ -144,12 +151,13 @@ class _Timed:
         _repeat(once, _LEAST_ROUNDS, usual, until)
         # A clock that stands still for a whole run is a coarse one.
         tick = time.get_clock_info("process_time").resolution
-        return fit([Sample(*shape, max(seconds, tick)) for shape, seconds in least.items()])
+        sizes = {shape: Size.of(shape, packed=self._packed) for shape in least}
+        return fit([Sample(sizes[shape], max(seconds, tick)) for shape, seconds in least.items()])
 
     def close(self) -> None:
         self._model.close()
 
-    def _run(self, batches: dict[tuple[int, int], list[Tokens]], lane: int = 0) -> None:
+    def _run(self, batches: dict[Lengths, list[Tokens]], lane: int = 0) -> None:
         for batch in batches.values():
             self._model.run(lane, batch)
 
@@ -192,24 +200,20 @@ def _repeat(once: Callable[[], None] | Callable[[], float], least: int, usual: f
 
 
 def _affordable(
-    shapes: Sequence[tuple[int, int]], per_token: float, seconds: float, contract: Contract
-) -> dict[tuple[int, int], list[Tokens]]:
+    shapes: Sequence[Lengths], per_token: float, seconds: float, contract: Contract
+) -> dict[Lengths, list[Tokens]]:
     """The first of them, as many as take so long together."""
     found = {}
     for shape in shapes:
-        seconds -= per_token * _tokens(shape)
+        seconds -= per_token * sum(shape)
         if seconds < 0:
             break
-        found[shape] = _batch(*shape, contract)
+        found[shape] = _batch(shape, contract)
     return found
 
 
-def _batch(rows: int, length: int, contract: Contract) -> list[Tokens]:
+def _batch(lengths: Lengths, contract: Contract) -> list[Tokens]:
     """Ids drawn from the vocabulary, the same ones each time; none is padding, whose place a graph may not count."""
-    drawn = np.random.default_rng([rows, length]).integers(0, contract.vocabulary, (rows, length))
-    drawn[drawn == contract.pad_id] = (contract.pad_id + 1) % contract.vocabulary
-    return [Tokens(row) for row in drawn.tolist()]
-
-
-def _tokens(shape: tuple[int, int]) -> int:
-    return shape[0] * shape[1]
+    drawn = np.random.default_rng(lengths)
+    batch = [drawn.integers(0, contract.vocabulary, length) for length in lengths]
+    return [Tokens(np.where(ids == contract.pad_id, (ids + 1) % contract.vocabulary, ids).tolist()) for ids in batch]

@@ -9,6 +9,7 @@ from datetime import date
 from math import log2
 from typing import Literal
 
+from sekisho.runtime.batch_cost import BatchCost
 from sekisho.runtime.tuning_cost import Cost
 
 #: Candidates beside today's split. Each is a model to load and seconds to measure.
@@ -26,9 +27,6 @@ _LEAST_ROUNDS = 3
 _SHARE = 0.6
 #: A cost that is off by more in the median is not believed.
 _ROUGH = 0.25
-#: What starting a batch costs, in tokens, where it was not measured: between all-MiniLM-L6-v2's 8 in ONNX Runtime and
-#: 30 in OpenVINO, for which a shape unlike the last one is work.
-FIXED_TOKENS = 16.0
 
 Verdict = Literal["better", "not better", "unsure"]
 
@@ -63,7 +61,7 @@ class Tuning:
     """What was measured of a model on a machine, and what follows.
 
     tokens_per_second: of one lane while all are at work; where the machine was busy, by the processor time it got.
-    fixed_tokens: what starting a batch costs, in tokens.
+    fixed_tokens, place_tokens, square_tokens: what a batch costs beside its tokens (`BatchCost`).
     settled: False where the machine was too busy to tell.
     reason: why this split, in words; measured: the day, as ISO 8601 has it.
     """
@@ -72,9 +70,15 @@ class Tuning:
     threads: int
     tokens_per_second: float
     fixed_tokens: float
+    place_tokens: float
+    square_tokens: float
     settled: bool
     reason: str
     measured: str
+
+    def cost(self, *, packed: bool) -> BatchCost:
+        """packed: as the graph is that was measured."""
+        return BatchCost(self.fixed_tokens, self.place_tokens, self.square_tokens, packed)
 
     def __str__(self) -> str:
         day = date.fromisoformat(self.measured)
@@ -128,9 +132,12 @@ def why(prior: Split, kept: Split, verdicts: dict[Split, Verdict]) -> str:
     return f"not beaten by {', '.join(map(str, verdicts))}"
 
 
-def fixed_tokens(cost: Cost) -> float:
-    """What starting a batch costs, in tokens; what is usual where the measured batches tell nothing."""
-    return FIXED_TOKENS if cost.error > _ROUGH else cost.fixed_tokens
+def in_tokens(cost: Cost, *, packed: bool) -> BatchCost:
+    """Seconds as tokens; what is usual where the measured batches tell nothing."""
+    if cost.error > _ROUGH:
+        return BatchCost.usual(packed=packed)
+    fixed, place, square = (part / cost.per_token for part in (cost.fixed, cost.per_place, cost.per_square))
+    return BatchCost(fixed, place, square, packed)
 
 
 def _quartiles(rounds: Sequence[Round], figure: Callable[[Round], float]) -> tuple[float, float, float]:

@@ -1,4 +1,4 @@
-"""What a batch costs on one lane, as three numbers fitted to what was measured; pure."""
+"""What a batch costs on one lane, as a few numbers fitted to what was measured; pure."""
 
 from __future__ import annotations
 
@@ -9,48 +9,64 @@ from itertools import compress, product
 import numpy as np
 from numpy.typing import NDArray
 
+from sekisho.runtime.packing import tokens_run
+
 _Floats = NDArray[np.float64]
 
-#: Fewer samples are met exactly by three terms, whatever noise is in them.
-_LEAST_FOR_THREE = 5
+#: Fewer samples are met exactly by all terms, whatever noise is in them.
+_LEAST_FOR_ALL = 6
+
+
+@dataclass(frozen=True)
+class Size:
+    """What decides how long a batch takes: the tokens that are computed on, its places (rows × longest), its longest.
+
+    Where a graph is padded the first two are the same.
+    """
+
+    tokens: int
+    places: int
+    longest: int
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], *, packed: bool) -> Size:
+        """Of a batch of texts of these lengths."""
+        longest = max(1, *lengths)
+        return cls(tokens_run(lengths, packed=packed), len(lengths) * longest, longest)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A batch that was run: `rows` texts of `length` tokens each took `seconds`."""
+    """A batch that was run."""
 
-    rows: int
-    length: int
+    size: Size
     seconds: float
 
 
 @dataclass(frozen=True)
 class Cost:
-    """seconds ≈ fixed + per_token × rows × length + per_square × rows × length²; each in seconds, none negative.
+    """seconds ≈ fixed + per_token × tokens + per_place × places + per_square × places × longest, none negative.
 
-    The first is what starting a batch takes, the second the linear layers, the third attention.
+    The first is what starting a batch takes, the second the linear layers, the others attention.
     error: how far the samples lie from that in the median, as a share of each.
     """
 
     fixed: float
     per_token: float
+    per_place: float
     per_square: float
     error: float
 
-    @property
-    def fixed_tokens(self) -> float:
-        """What starting a batch costs, in tokens."""
-        return self.fixed / self.per_token
-
-    def seconds(self, rows: int, length: int) -> float:
-        """What a batch of that padded shape takes."""
-        return self.fixed + rows * length * (self.per_token + self.per_square * length)
+    def seconds(self, size: Size) -> float:
+        """What such a batch takes."""
+        attention = size.places * (self.per_place + self.per_square * size.longest)
+        return self.fixed + size.tokens * self.per_token + attention
 
 
 def fit(samples: Sequence[Sample]) -> Cost:
     """The least sum of squared relative errors under which no term is negative.
 
-    With three terms that is found by trying every choice of terms: the best one whose plain least-squares solution is
+    With so few terms that is found by trying every choice of them: the best one whose plain least-squares solution is
     positive throughout is the constrained solution. Terms that the samples cannot tell apart are left out.
 
     Raises ValueError without a sample.
@@ -58,20 +74,20 @@ def fit(samples: Sequence[Sample]) -> Cost:
     if not samples:
         raise ValueError("there is no cost to fit without a sample")
     measured = np.array([sample.seconds for sample in samples])
-    tokens = np.array([sample.rows * sample.length for sample in samples], float)
-    lengths = np.array([sample.length for sample in samples], float)
+    sizes = [sample.size for sample in samples]
+    sums = [(1, size.tokens, size.places, size.places * size.longest) for size in sizes]
     # Divided by what was measured, so that a short batch weighs as much as a long one.
-    terms = np.stack([np.ones_like(tokens), tokens, tokens * lengths], axis=1) / measured[:, None]
-    most = 3 if len(samples) >= _LEAST_FOR_THREE else min(2, len(samples))
-    choices = [taken for taken in product((True, False), repeat=3) if taken[1] and sum(taken) <= most]
+    terms = np.array(sums, float) / measured[:, None]
+    most = len(sums[0]) if len(samples) >= _LEAST_FOR_ALL else min(2, len(samples))
+    choices = [taken for taken in product((True, False), repeat=len(sums[0])) if taken[1] and sum(taken) <= most]
     solutions = [_solution(terms, taken) for taken in choices]
     best = min((each for each in solutions if each is not None), key=lambda each: _loss(terms, each))
-    fixed, per_token, per_square = map(float, best)
-    return Cost(fixed, per_token, per_square, float(np.median(np.abs(terms @ best - 1))))
+    fixed, per_token, per_place, per_square = map(float, best)
+    return Cost(fixed, per_token, per_place, per_square, float(np.median(np.abs(terms @ best - 1))))
 
 
 def _solution(terms: _Floats, taken: tuple[bool, ...]) -> _Floats | None:
-    """All three factors, zero for the terms not taken; None where one is not positive or nothing decides it."""
+    """All factors, zero for the terms not taken; None where one is not positive or nothing decides it."""
     columns = list(compress(range(len(taken)), taken))
     # Their sizes are far apart, and whether they can be told apart is judged by size.
     scale = np.linalg.norm(terms[:, columns], axis=0)
