@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any, cast
 from urllib.parse import quote_from_bytes
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from sekisho.errors import InvalidRequest
 from sekisho.http.answers import error_response
@@ -13,6 +14,42 @@ from sekisho.http.departure import CONNECTION, Connection
 
 #: Every byte that may stand in a request line as it is, `%` included: what is encoded already stays so.
 _ASCII = "".join(map(chr, range(0x20, 0x7F)))
+
+
+class Together:
+    """What a cycle of uvicorn's writes to: an answer's head goes out with the first of its body, in one system call.
+
+    Two cost 15 to 30 µs more, and wake the client for a head that says nothing yet.
+    """
+
+    __slots__ = ("_cycle", "_head", "_transport")
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._transport = cycle.transport
+        self._head: bytes | None = None
+
+    def write(self, data: bytes) -> None:
+        """There may be a `100 Continue`; the answer's own first write is its head, its second the body's."""
+        if not self._cycle.response_started:
+            self._transport.write(data)
+        elif self._head is None:
+            self._head = data
+        elif self._head:
+            self._transport.writelines((self._head, data))
+            self._head = b""
+        else:
+            self._transport.write(data)
+
+    def is_closing(self) -> bool:
+        """As the transport's."""
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        """Where an answer ends at its head, the head is sent."""
+        if self._head:
+            self._transport.write(self._head)
+        self._transport.close()
 
 
 class Protocol(HttpToolsProtocol):
@@ -44,6 +81,12 @@ class Protocol(HttpToolsProtocol):
         self._inside_message = True
         super().on_message_begin()
         self.scope[CONNECTION] = self._connection  # type: ignore[literal-required]  # ASGI allows more keys
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """uvicorn's, for every request. An answer to HEAD is a head alone."""
+        if cycle.scope["method"] != "HEAD":
+            cycle.transport = cast("asyncio.Transport", Together(cycle))
+        super()._start_asgi_task(cycle, app)
 
     def on_message_complete(self) -> None:
         """The parser's callback for a request's last byte."""
