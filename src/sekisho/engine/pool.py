@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -35,6 +35,22 @@ class _Slot:
     closing: set[asyncio.Task[None]] = field(default_factory=set)
 
 
+class _Use(AbstractAsyncContextManager[Engine]):
+    """Of a model, by a request. As a generator it would cost each request 10 µs more."""
+
+    __slots__ = ("_pool", "_spec")
+
+    def __init__(self, pool: Pool, spec: Spec) -> None:
+        self._pool = pool
+        self._spec = spec
+
+    async def __aenter__(self) -> Engine:
+        return await self._pool.enter(self._spec)
+
+    async def __aexit__(self, *_raised: object) -> None:
+        self._pool.leave(self._spec)
+
+
 class Pool:
     """Owns every loaded engine. All of it runs on one event loop; only loading and closing leave it."""
 
@@ -48,19 +64,32 @@ class Pool:
         self._slots: dict[str, _Slot] = {}
         self._draining = False
 
-    @asynccontextmanager
-    async def use(self, spec: Spec) -> AsyncIterator[Engine]:
+    def use(self, spec: Spec) -> AbstractAsyncContextManager[Engine]:
         """The model's engine, loaded if need be and kept while in use. Raises what loading raised, and NotReady."""
-        slot = self._slots.setdefault(spec.name, _Slot())
+        return _Use(self, spec)
+
+    async def enter(self, spec: Spec) -> Engine:
+        """The beginning of `use`."""
+        slot = self._slots.get(spec.name)
+        if slot is None:
+            slot = self._slots[spec.name] = _Slot()
         slot.users += 1
         if slot.idle is not None:
             slot.idle.cancel()
             slot.idle = None
+        if slot.engine is not None:
+            return slot.engine
         try:
-            yield slot.engine or await self._loaded(spec, slot)
-        finally:
-            slot.users -= 1
-            self._rest(spec, slot)
+            return await self._loaded(spec, slot)
+        except BaseException:
+            self.leave(spec)
+            raise
+
+    def leave(self, spec: Spec) -> None:
+        """The end of `use`."""
+        slot = self._slots[spec.name]
+        slot.users -= 1
+        self._rest(spec, slot)
 
     def state(self, spec: Spec) -> State:
         slot = self._slots.get(spec.name)
