@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import ipaddress
 import socket
 import sys
@@ -19,6 +20,8 @@ _BACKLOG = 2048
 #: Longer than any client's connection pool keeps an idle connection, so that it is never us who closes it under a
 #: request.
 _KEEP_ALIVE_SECONDS = 75
+#: New objects, less those given back, after which Python looks for cycles; its own 700 are some ten requests' at once.
+_COLLECT_AFTER = 20_000
 
 
 class CannotServe(Exception):
@@ -49,8 +52,20 @@ def serve(parts: Parts, listening: socket.socket) -> None:
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=round(parts.settings.drain_seconds),
     )
+    _spare_the_collector()
     WORKERS.set(1)
     _Server(config, parts).run(sockets=[listening])
+
+
+def _spare_the_collector() -> None:
+    """What is there before the first request stays until the end, and is not looked through again and again.
+
+    Under 64 clients their requests alone were enough for a collection every ten, and for a whole one every few hundred:
+    70 µs of CPU a request, and a stop of 20 ms. Nearly everything of a request goes with its last reference.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER, *gc.get_threshold()[1:])
 
 
 def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
