@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import math
+import sys
 import time
+from binascii import b2a_base64
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,20 +18,36 @@ from sekisho.contract import Timings
 from sekisho.errors import SekishoError
 
 _TEI_TYPES = {413: "Validation", 429: "Overloaded", 503: "Unhealthy"}
+_LITTLE_ENDIAN = sys.byteorder == "little"
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 
-def json_response(content: Any, headers: dict[str, str] | None = None, status: int = 200) -> Response:
-    """JSON of plain values and NumPy arrays."""
-    return Response(orjson.dumps(content, option=_OPTIONS), status, headers, media_type="application/json")
+class _Json(Response):
+    """Bytes of JSON. What every answer has in common is not found out for each."""
+
+    def __init__(self, body: bytes, status: int, headers: Mapping[str, str]) -> None:
+        self.status_code = status
+        self.background = None
+        self.body = body
+        self.raw_headers = [
+            *((name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()),
+            (b"content-length", b"%d" % len(body)),
+            (b"content-type", b"application/json"),
+        ]
+
+
+def json_response(content: Any, headers: Mapping[str, str] | None = None, status: int = 200) -> Response:
+    """JSON of plain values and NumPy arrays. Names of headers are in lower case."""
+    return _Json(orjson.dumps(content, option=_OPTIONS), status, headers or {})
 
 
 def embedding_value(row: NDArray[Any], *, as_base64: bool) -> NDArray[Any] | str:
     """A vector as JSON numbers (orjson reads the array itself) or as base64 of its little-endian bytes."""
     if not as_base64:
         return row
-    little = row.astype(row.dtype.newbyteorder("<"), copy=False)
-    return base64.b64encode(np.ascontiguousarray(little).data).decode("ascii")
+    if not _LITTLE_ENDIAN:
+        row = row.astype(row.dtype.newbyteorder("<"), copy=False)
+    return b2a_base64(np.ascontiguousarray(row).data, newline=False).decode("ascii")
 
 
 def success_headers(timings: Timings, total_seconds: float, truncated: int) -> dict[str, str]:

@@ -8,17 +8,18 @@ from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from sekisho.assemble import Parts
 from sekisho.catalog.registry import Spec
 from sekisho.errors import InvalidRequest, MethodNotAllowed, RouteNotFound, SekishoError
 from sekisho.http.answers import error_response
 from sekisho.http.guards import Guard, Keys
-from sekisho.http.openapi import document, routes
-from sekisho.http.paths import Known, Paths
+from sekisho.http.openapi import Operation, document, routes
+from sekisho.http.paths import Paths
 from sekisho.http.routes import (
     cohere,
     embed,
@@ -56,7 +57,23 @@ DIALECTS = tuple(
 )
 
 
-def create_app(parts: Parts) -> Starlette:
+class Application(Starlette):
+    """Starlette, whose own layers only the paths pass that are not known whole (`Paths`).
+
+    Its outermost, which answers what was raised, is left out: `Guard` does that.
+    """
+
+    keys: Keys
+    operations: list[Operation]
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """What a request passes, outermost first."""
+        names = {operation.endpoint: operation.path for operation in self.operations}
+        routed = ExceptionMiddleware(self.router, handlers=self.exception_handlers)
+        return Guard(Paths(routed, self.operations), self.keys, names)
+
+
+def create_app(parts: Parts) -> Application:
     """The ASGI application over these parts, which it closes when it ends."""
 
     @asynccontextmanager
@@ -67,15 +84,9 @@ def create_app(parts: Parts) -> Starlette:
         await parts.close()
 
     operations = [operation for dialect in DIALECTS for operation in dialect.operations]
-    paths = {operation.endpoint: operation.path for operation in operations}
-    known = Known.of(path for operation in operations for path in operation.paths)
-    keys = Keys(key.get_secret_value() for key in parts.settings.api_keys)
-    app = Starlette(
-        routes=routes(DIALECTS),
-        lifespan=lifespan,
-        exception_handlers={HTTPException: _framework_error},
-        middleware=[Middleware(Guard, keys=keys, paths=paths), Middleware(Paths, known=known)],
-    )
+    app = Application(routes=routes(DIALECTS), lifespan=lifespan, exception_handlers={HTTPException: _framework_error})
+    app.keys = Keys(key.get_secret_value() for key in parts.settings.api_keys)
+    app.operations = operations
     app.router.redirect_slashes = False
     app.state.parts = parts
     app.state.posts = {

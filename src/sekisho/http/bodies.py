@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
 from pydantic import BaseModel, BeforeValidator, ValidationError
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
+from starlette.types import Scope
 
 from sekisho.contract import Truncation
 from sekisho.errors import BodyTooLarge, ClientGone, InvalidRequest, UnsupportedMediaType
@@ -51,21 +52,36 @@ _MIB = 1024 * 1024
 _SHOWN_CHARS = 100
 
 
+def header(scope: Scope, name: bytes) -> str:
+    """The first header of that name, which is in lower case; "" where there is none."""
+    for found, value in scope["headers"]:
+        if found == name:
+            text: str = value.decode("latin-1")
+            return text
+    return ""
+
+
 async def read_body(request: Request, limit: int) -> bytes:
-    """Raises BodyTooLarge as soon as more than `limit` bytes are announced or have come, ClientGone."""
-    announced = request.headers.get("content-length", "")
+    """Raises BodyTooLarge as soon as more than `limit` bytes are announced or have come, ClientGone.
+
+    Of ASGI's own messages: the framework's stream is an asynchronous generator, 10 µs dearer where all comes at once.
+    """
+    announced = header(request.scope, b"content-length")
     if announced.isdecimal() and int(announced) > limit:
         raise _too_large(limit)
     chunks: list[bytes] = []
     size = 0
-    try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > limit:
-                raise _too_large(limit)
-            chunks.append(chunk)
-    except ClientDisconnect:
-        raise ClientGone("The client hung up while sending its request") from None
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone("The client hung up while sending its request")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        chunks.append(chunk)
+        more = message.get("more_body", False)
     return b"".join(chunks)
 
 

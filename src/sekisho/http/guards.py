@@ -12,12 +12,13 @@ from functools import lru_cache
 from typing import Any
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sekisho.errors import ClientGone, InternalError, SekishoError, Unauthorized
 from sekisho.http.answers import error_response
+from sekisho.http.bodies import header
 from sekisho.observability import REQUEST_SECONDS, REQUESTS, logger
 
 log = logger(__name__)
@@ -71,44 +72,32 @@ class Guard:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        headers = Headers(scope=scope)
-        request_id = _request_id(headers.get("x-request-id", ""))
+        request_id = _request_id(header(scope, b"x-request-id"))
         status = 499
+        started = False
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, started
             if message["type"] == "http.response.start":
-                status = message["status"]
-                MutableHeaders(scope=message)["x-request-id"] = request_id
+                status, started = message["status"], True
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
             await send(message)
 
         structlog.contextvars.bind_contextvars(request_id=request_id)
         try:
-            await self._answer(scope, receive, send_with_id, headers)
+            if self._keys and scope["path"] not in OPEN_PATHS:
+                self._keys.check(Headers(scope=scope))
+            await self._app(scope, receive, send_with_id)
+        except ClientGone:
+            pass
+        except Exception as error:
+            if started:
+                raise
+            await _as_response(scope, error)(scope, receive, send_with_id)
         finally:
             path = self._paths.get(scope.get("endpoint"), "unmatched")
             _account(scope["method"], path, status, time.perf_counter() - began)
             structlog.contextvars.unbind_contextvars("request_id")
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
-        started = False
-
-        async def send_noting(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            if self._keys and scope["path"] not in OPEN_PATHS:
-                self._keys.check(headers)
-            await self._app(scope, receive, send_noting)
-        except ClientGone:
-            return
-        except Exception as error:
-            if started:
-                raise
-            response = _as_response(scope, error)
-            await response(scope, receive, send)
 
 
 def _as_response(scope: Scope, error: Exception) -> Response:

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sekisho.assemble import Parts
-from sekisho.http.bodies import parse_object, read_body
+from sekisho.http.bodies import header, parse_object, read_body
 from sekisho.http.openapi import Endpoint
 from sekisho.http.paths import PATH_MODEL
 
@@ -26,7 +26,7 @@ async def json_object(request: Request) -> dict[str, Any]:
     if parsed is not None:
         return parsed
     body = await read_body(request, parts_of(request).settings.max_body_bytes)
-    values = parse_object(body, request.headers.get("content-type", ""))
+    values = parse_object(body, header(request.scope, b"content-type"))
     model = request.scope.get(PATH_MODEL)
     return values if model is None else values | {"model": model}
 
