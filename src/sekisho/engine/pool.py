@@ -16,6 +16,9 @@ from sekisho.observability import LOAD_SECONDS, LOADED, LOADS, logger
 
 log = logger(__name__)
 
+#: How exact the loop's clock is: what is missing by less has come.
+_CLOCK_SECONDS = 0.002
+
 State = Literal["unloaded", "loading", "loaded", "failed"]
 
 
@@ -23,13 +26,15 @@ State = Literal["unloaded", "loading", "loaded", "failed"]
 class _Slot:
     """What the pool knows of one model.
 
-    users: requests inside `use`. failure: the last error and the moment until which it is the answer.
+    users: requests inside `use`. idle_since: when the last one left, by the loop's clock.
+    failure: the last error and the moment until which it is the answer.
     """
 
     loading: asyncio.Task[Engine] | None = None
     engine: Engine | None = None
     users: int = 0
     idle: asyncio.TimerHandle | None = None
+    idle_since: float = 0.0
     failure: SekishoError | None = None
     failed_until: float = 0.0
     closing: set[asyncio.Task[None]] = field(default_factory=set)
@@ -74,9 +79,6 @@ class Pool:
         if slot is None:
             slot = self._slots[spec.name] = _Slot()
         slot.users += 1
-        if slot.idle is not None:
-            slot.idle.cancel()
-            slot.idle = None
         if slot.engine is not None:
             return slot.engine
         try:
@@ -161,15 +163,23 @@ class Pool:
             self._rest(spec, slot)
 
     def _rest(self, spec: Spec, slot: _Slot) -> None:
-        """Start the idle clock of a model that nobody uses."""
-        if slot.users or slot.engine is None or slot.idle is not None or spec.keep_alive is None:
+        """Note since when nobody uses a model, and start its idle clock; one that runs looks at the note."""
+        if slot.users or slot.engine is None or spec.keep_alive is None:
             return
-        seconds = spec.keep_alive.total_seconds()
-        slot.idle = asyncio.get_running_loop().call_later(seconds, self._expire, spec, slot)
+        loop = asyncio.get_running_loop()
+        slot.idle_since = loop.time()
+        if slot.idle is None:
+            slot.idle = loop.call_later(spec.keep_alive.total_seconds(), self._expire, spec, slot)
 
     def _expire(self, spec: Spec, slot: _Slot) -> None:
         slot.idle = None
-        if not slot.users:
+        if slot.users or spec.keep_alive is None:
+            return
+        loop = asyncio.get_running_loop()
+        missing = slot.idle_since + spec.keep_alive.total_seconds() - loop.time()
+        if missing > _CLOCK_SECONDS:
+            slot.idle = loop.call_later(missing, self._expire, spec, slot)
+        else:
             self._unload(spec.name, slot)
 
     def _unload(self, name: str, slot: _Slot) -> None:
