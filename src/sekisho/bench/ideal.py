@@ -71,6 +71,10 @@ class Ideal:
         for thread in lanes:
             thread.join()
 
+    def run_one(self, batch: Sequence[Tokens]) -> None:
+        """A batch, while nothing else runs."""
+        self._model.run(0, batch)
+
     def alone(self, texts: Sequence[str]) -> list[float]:
         """Milliseconds that tokenising and running each text take, one after the other."""
         taken = []
