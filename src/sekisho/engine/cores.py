@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 #: While both kinds of lanes wait, one turn in this many goes to a lane that has only bulk work.
@@ -32,6 +32,25 @@ class _Waiting:
     granted: threading.Event = field(default_factory=threading.Event)
 
 
+class _Lent(AbstractContextManager[None]):
+    """Of some cores, for a batch."""
+
+    __slots__ = ("_cores", "_count", "_urgent")
+
+    def __init__(self, cores: Cores, count: int, urgent: Callable[[], bool]) -> None:
+        self._cores = cores
+        self._count = count
+        self._urgent = urgent
+
+    def __enter__(self) -> None:
+        if self._count:
+            self._cores.borrow(self._count, self._urgent)
+
+    def __exit__(self, *_raised: object) -> None:
+        if self._count:
+            self._cores.give_back(self._count)
+
+
 class Cores:
     """Lends `count` cores. A lane that needs several waits until they are free, and nobody passes it meanwhile."""
 
@@ -42,22 +61,15 @@ class Cores:
         self._urgent_run = 0
         self._lock = threading.Lock()
 
-    @contextmanager
-    def lent(self, cores: int, urgent: Callable[[], bool]) -> Iterator[None]:
+    def lent(self, cores: int, urgent: Callable[[], bool]) -> AbstractContextManager[None]:
         """As many cores, or all where there are fewer; 0, for a lane whose device computes elsewhere, never waits.
 
         urgent: whether the lane has interactive work; asked again whenever cores come free, while it waits.
         """
-        cores = min(cores, self._count)
-        if cores:
-            self._borrow(cores, urgent)
-        try:
-            yield
-        finally:
-            if cores:
-                self._give_back(cores)
+        return _Lent(self, min(cores, self._count), urgent)
 
-    def _borrow(self, cores: int, urgent: Callable[[], bool]) -> None:
+    def borrow(self, cores: int, urgent: Callable[[], bool]) -> None:
+        """The beginning of `lent`."""
         with self._lock:
             if cores <= self._free and not self._waiting:
                 self._free -= cores
@@ -66,7 +78,8 @@ class Cores:
             self._waiting.append(mine)
         mine.granted.wait()
 
-    def _give_back(self, cores: int) -> None:
+    def give_back(self, cores: int) -> None:
+        """The end of `lent`."""
         with self._lock:
             self._free += cores
             while self._waiting and self._grant_next():
