@@ -49,15 +49,15 @@ class Connection:
             self._working.discard(current)
 
 
-async def unless_gone(request: Request, work: Awaitable[T]) -> T:
+def unless_gone(request: Request, work: Awaitable[T]) -> Awaitable[T]:
     """The result of `work`, which is cancelled when the client disconnects. Call it after the body has been read.
 
     Raises ClientGone, and whatever `work` raises.
     """
     connection: Connection | None = request.scope.get(CONNECTION)
     if connection is not None:
-        return await connection.unless_closed(work)
-    return await _listening(request, work)
+        return connection.unless_closed(work)
+    return _listening(request, work)
 
 
 async def _listening(request: Request, work: Awaitable[T]) -> T:

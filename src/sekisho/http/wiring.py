@@ -17,7 +17,7 @@ _PARSED = "sekisho.parsed_body"
 
 def parts_of(request: Request) -> Parts:
     """What `assemble` built for this application."""
-    return cast(Parts, request.app.state.parts)
+    return cast(Parts, request.scope["app"].state.parts)
 
 
 async def json_object(request: Request) -> dict[str, Any]:

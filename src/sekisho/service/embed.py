@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 
@@ -13,16 +12,13 @@ from sekisho.catalog.registry import Registry, Spec
 from sekisho.contract import Contract, Inference, Passage, Rows, Timings, Truncation
 from sekisho.engine.pool import Pool
 from sekisho.errors import InvalidRequest
-from sekisho.observability import STAGE_SECONDS, TRUNCATED
+from sekisho.observability import TRUNCATED, stage_seconds
 from sekisho.service.model_names import find_model
 from sekisho.service.prompts import kind_for, prompt_for, with_prompt
 from sekisho.service.token_ids import cl100k_table, decode_cl100k, refuse_other_tables
 
 #: A text, or token ids.
 Input = str | tuple[int, ...]
-
-#: Finding a metric by its labels costs more than counting in it.
-_stage_seconds = lru_cache(STAGE_SECONDS.labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +176,7 @@ def observe(spec: Spec, result: Inference) -> None:
     """Count what a request cost."""
     if result.truncated:
         TRUNCATED.labels(spec.name).inc(result.truncated)
-    for stage, seconds in (
-        ("queue", result.timings.queue),
-        ("tokenize", result.timings.tokenize),
-        ("inference", result.timings.inference),
-    ):
-        _stage_seconds(spec.name, stage).observe(seconds)
+    queue, tokenize, inference = stage_seconds(spec.name)
+    queue.observe(result.timings.queue)
+    tokenize.observe(result.timings.tokenize)
+    inference.observe(result.timings.inference)
