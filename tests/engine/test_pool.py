@@ -388,6 +388,21 @@ def test_healthy_is_what_every_loaded_engine_says() -> None:
     asyncio.run(scenario())
 
 
+def test_a_model_is_kept_from_its_last_use_on() -> None:
+    async def scenario() -> None:
+        loader, spec = Loader(), a_spec("0.3s")
+        pool = Pool(loader, 5)
+        for _ in range(5):
+            await use(pool, spec)
+            await asyncio.sleep(0.1)  # together longer than it is kept
+        assert (pool.state(spec), len(loader.engines)) == ("loaded", 1)
+        await asyncio.sleep(0.4)
+        assert pool.state(spec) == "unloaded"
+        await pool.close()
+
+    asyncio.run(scenario())
+
+
 def test_an_error_inside_a_use_gives_the_engine_back() -> None:
     async def scenario() -> None:
         loader, spec = Loader(), a_spec("0s")
