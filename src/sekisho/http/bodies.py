@@ -64,7 +64,7 @@ def header(scope: Scope, name: bytes) -> str:
 async def read_body(request: Request, limit: int) -> bytes:
     """Raises BodyTooLarge as soon as more than `limit` bytes are announced or have come, ClientGone.
 
-    Of ASGI's own messages: the framework's stream is an asynchronous generator, 10 µs dearer where all comes at once.
+    Of ASGI's own messages: the framework's stream is an asynchronous generator, 8 µs dearer where all comes at once.
     """
     announced = header(request.scope, b"content-length")
     if announced.isdecimal() and int(announced) > limit:
