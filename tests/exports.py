@@ -224,3 +224,36 @@ class _Writer:
 def alike(spec: TinyBert, **values: Any) -> TinyBert:
     """The same checkpoint but for some values."""
     return replace(spec, **values)
+
+
+def of_usual_inputs(graph: Path, target: Path, weights: str | None = None) -> None:
+    """A packed graph of our converter as one that takes ids and mask alone: the rest is computed from the mask.
+
+    weights: the file beside it that holds them; None: they are inside.
+    """
+    model = onnx.load(str(graph))
+    kept = [value for value in model.graph.input if value.name not in ("places", "slots")]
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
+    numbers = {"usual.flat": [-1], "usual.axis": 0, "usual.one": 1}
+    model.graph.initializer.extend(
+        numpy_helper.from_array(np.array(values, np.int64), name) for name, values in numbers.items()
+    )
+    made = [
+        helper.make_node("Cast", ["attention_mask"], ["usual.mask"], to=TensorProto.INT64),
+        helper.make_node("Reshape", ["usual.mask", "usual.flat"], ["usual.row"]),
+        helper.make_node("NonZero", ["usual.row"], ["usual.found"]),
+        helper.make_node("Reshape", ["usual.found", "usual.flat"], ["usual.places"]),
+        helper.make_node("Cast", ["usual.places"], ["places"], to=TensorProto.INT32),
+        helper.make_node("CumSum", ["usual.row", "usual.axis"], ["usual.counted"]),
+        helper.make_node("Sub", ["usual.counted", "usual.row"], ["usual.before"]),
+        helper.make_node("ReduceMax", ["usual.counted"], ["usual.count"], keepdims=1),
+        helper.make_node("Sub", ["usual.count", "usual.one"], ["usual.last"]),
+        helper.make_node("Min", ["usual.before", "usual.last"], ["usual.kept"]),
+        helper.make_node("Shape", ["attention_mask"], ["usual.shape"]),
+        helper.make_node("Reshape", ["usual.kept", "usual.shape"], ["usual.slots"]),
+        helper.make_node("Cast", ["usual.slots"], ["slots"], to=TensorProto.INT32),
+    ]
+    for place, node in enumerate(made):
+        model.graph.node.insert(place, node)
+    onnx.save(model, str(target), save_as_external_data=weights is not None, location=weights)

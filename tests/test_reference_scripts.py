@@ -5,6 +5,7 @@ scripts/export_onnx.py needs PyTorch's environment and is run by hand: docs/refe
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from sekisho.convert.build import convert_directory
 from sekisho.convert.decisions import Choices
 from sekisho.settings import Settings
 from tests.checkpoints import TINY_BERTS, write_tiny_bert
+from tests.exports import of_usual_inputs
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 #: Starts a script as `python scripts/NAME` does, but where PyTorch cannot be imported.
@@ -40,11 +42,15 @@ def numbers(report: str, row: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def minilm(minilm_home: Path) -> Path:
-    """The real all-MiniLM-L6-v2, prepared: a graph with its weights outside."""
+def minilm(minilm_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real all-MiniLM-L6-v2 as an export: a graph with its weights outside, and its tokenizer."""
     settings = Settings(home=minilm_home, models=SCRIPTS.parent / "models.yaml")
     catalog = open_catalog(settings)
-    return catalog.preparer.prepare(catalog.registry.find("all-minilm-l6-v2")).directory
+    prepared = catalog.preparer.prepare(catalog.registry.find("all-minilm-l6-v2")).directory
+    directory = tmp_path_factory.mktemp("export")
+    of_usual_inputs(prepared / GRAPH_FILE, directory / GRAPH_FILE, WEIGHTS_FILE)
+    shutil.copy(prepared / TOKENIZER_FILE, directory)
+    return directory
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +65,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory as the first service's users have it: model_fp32.onnx and tokenizer/."""
     directory = tmp_path_factory.mktemp("tiny")
     convert_directory(write_tiny_bert(TINY_BERTS[0], directory / "checkpoint"), directory / "made", Choices())
-    model = onnx.load(str(directory / "made" / GRAPH_FILE))
-    onnx.save(model, str(directory / "model_fp32.onnx"))
+    of_usual_inputs(directory / "made" / GRAPH_FILE, directory / "model_fp32.onnx")
     (directory / "tokenizer").mkdir()
     (directory / "made" / TOKENIZER_FILE).rename(directory / "tokenizer" / "tokenizer.json")
     return directory
@@ -170,7 +175,7 @@ def test_what_cannot_be_done_is_said_in_a_line(tiny: Path, script: str, argument
 def test_a_graph_without_pooling_is_refused(tiny: Path, tmp_path: Path) -> None:
     model = onnx.load(str(tiny / "model_fp32.onnx"))
     del model.graph.output[:]
-    hidden = next(node.output[0] for node in reversed(model.graph.node) if node.op_type == "LayerNormalization")
+    hidden = next(node.output[0] for node in reversed(model.graph.node) if "slots" in node.input)
     model.graph.output.append(
         onnx.helper.make_tensor_value_info(hidden, onnx.TensorProto.FLOAT, ["batch", "sequence", 40])
     )

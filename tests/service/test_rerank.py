@@ -105,7 +105,9 @@ def test_equal_pairs_are_read_once_and_counted_as_often_as_sent(
 
     once, often = asyncio.run(scenario())
     assert read == [3, 3]
-    np.testing.assert_array_equal(often.logits, once.logits[[1, 0, 1, 2, 0, 2]])
+    np.testing.assert_array_equal(often.logits, often.logits[[0, 1, 0, 3, 1, 3]])
+    # Pairs in another order: ONNX Runtime's fp32 adds up a token's row by where it stands in the batch.
+    np.testing.assert_allclose(often.logits, once.logits[[1, 0, 1, 2, 0, 2]], rtol=0, atol=1e-6)
     assert often.tokens == 2 * once.tokens
     assert (once.truncated, often.truncated) == (1, 2)
 
