@@ -27,6 +27,12 @@ ATTENTION_PLACES = Counter(
     "sekisho_attention_places_total", "Places that attention was run over: rows × the longest of each batch", ("model",)
 )
 BATCHES = Counter("sekisho_batches_total", "Batches run", ("model",))
+BATCH_ROWS = Histogram(
+    "sekisho_batch_rows",
+    "Texts in a batch",
+    ("model",),
+    buckets=(1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256),
+)
 TRUNCATED = Counter("sekisho_truncated_total", "Texts cut to the model's length", ("model",))
 DROPPED = Counter("sekisho_dropped_total", "Texts whose client had gone before they were run", ("model",))
 REFUSED = Counter("sekisho_refused_total", "Requests refused because the queue was full", ("model",))

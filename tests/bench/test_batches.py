@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sekisho.bench.ideal import batches_of_neighbours, part
-from sekisho.bench.single import batches_of_rows
+from sekisho.bench.single import batches_like
 from sekisho.contract import Tokens
 
 texts = st.lists(st.integers(1, 300), min_size=1).map(lambda lengths: [Tokens([0] * length) for length in lengths])
@@ -27,9 +29,17 @@ def test_the_parts_of_all_batches_are_all_batches(encoded: list[Tokens], share: 
     assert sorted(id(batch) for each in parts for batch in each) == sorted(map(id, batches))
 
 
-@given(texts, st.floats(1, 40))
-def test_batches_have_so_many_rows_in_the_mean(encoded: list[Tokens], rows: float) -> None:
-    batches = batches_of_rows(encoded, rows)
+BOUNDS = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0, float("inf"))
+
+
+@given(st.lists(st.integers(1, 80), min_size=1, max_size=40))
+def test_batches_are_like_those_that_were_counted(rows: list[int]) -> None:
+    encoded = [Tokens([0]) for _ in range(sum(rows))]
+    below = (0.0, *BOUNDS)
+    counted = [(high, float(sum(low < each <= high for each in rows))) for low, high in pairwise(below)]
+    batches = batches_like(encoded, counted)
     assert [tokens for batch in batches for tokens in batch] == encoded
-    assert max(map(len, batches)) - min(map(len, batches)) <= 1
-    assert len(batches) == max(1, round(len(encoded) / rows))
+    assert len(batches) == len(rows)
+    if max(rows) <= 64:
+        for made, real in zip(sorted(map(len, batches)), sorted(rows), strict=True):
+            assert abs(made - real) <= 1 + max(1, real // 2)

@@ -8,8 +8,8 @@ _NAMES = (
     "sekisho_tokens_total",
     "sekisho_padded_tokens_total",
     "sekisho_attention_places_total",
-    "sekisho_batches_total",
 )
+_ROWS = "sekisho_batch_rows"
 
 
 class Counted:
@@ -18,20 +18,26 @@ class Counted:
     def __init__(self, served: Served) -> None:
         self._served = served
         self._before = self._now()
+        self._batches_before = served.buckets(_ROWS)
 
     def padding(self) -> float:
         """Tokens that were computed on ÷ real ones."""
-        real, run, _, _ = self._since()
+        real, run, _ = self._since()
         return run / real
 
     def places(self) -> float:
         """Places that attention saw ÷ real tokens."""
-        real, _, places, _ = self._since()
+        real, _, places = self._since()
         return places / real
 
-    def batches(self) -> float:
-        """How many were run."""
-        return self._since()[-1]
+    def batches(self) -> list[tuple[float, float]]:
+        """How many were run of how many texts: upper bounds, and how many lie between each and the one before."""
+        more = [
+            (bound, now - before)
+            for (bound, now), (_, before) in zip(self._served.buckets(_ROWS), self._batches_before, strict=True)
+        ]
+        below = [0.0, *(count for _, count in more)]
+        return [(bound, count - less) for (bound, count), less in zip(more, below, strict=False)]
 
     def _since(self) -> list[float]:
         return [now - before for now, before in zip(self._now(), self._before, strict=True)]

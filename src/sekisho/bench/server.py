@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -26,6 +27,7 @@ _PATIENCE_SECONDS = 120
 _TRY_SECONDS = 0.005
 _STOP_SECONDS = 60
 _MIB = 2**20
+_BOUND = re.compile(r'le="([^"]+)"')
 
 
 class ServerFailed(Exception):
@@ -65,7 +67,19 @@ class Served:
         """The sum of a counter over its labels."""
         return sum(value for found, value in self._metrics() if found == name)
 
+    def buckets(self, name: str) -> list[tuple[float, float]]:
+        """A histogram's upper bounds and how many lie below or at each, over its labels; the last bound is infinite."""
+        found: dict[float, float] = {}
+        for line, value in self._lines():
+            bound = _BOUND.search(line)
+            if bound is not None and line.startswith(f"{name}_bucket{{"):
+                found[float(bound[1])] = found.get(float(bound[1]), 0.0) + value
+        return sorted(found.items())
+
     def _metrics(self) -> Iterator[tuple[str, float]]:
+        return ((line.partition("{")[0], value) for line, value in self._lines())
+
+    def _lines(self) -> Iterator[tuple[str, float]]:
         request = urllib.request.Request(f"http://{self.endpoint.host}:{self.endpoint.port}/metrics")
         if self.endpoint.key:
             request.add_header("authorization", f"Bearer {self.endpoint.key}")
@@ -73,7 +87,7 @@ class Served:
             for line in answer.read().decode().splitlines():
                 if not line.startswith("#"):
                     name, value = line.rsplit(" ", 1)
-                    yield name.partition("{")[0], float(value)
+                    yield name, float(value)
 
 
 def free_port() -> int:

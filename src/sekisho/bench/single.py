@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from sekisho.bench.bars import row
 from sekisho.bench.counted import Counted
@@ -66,10 +68,10 @@ def spent(stand: Stand, clients: int) -> list[Spent]:
     """Short texts of one length, so that nothing is padded and only the number of rows in a batch is the server's.
 
     The server's CPU while it answers them, in turns with what tokenising them one by one and running them in batches of
-    as many rows costs this process. As under the server, no more lanes are busy than there are clients, and where there
-    is one, a text is tokenised and run before the next: a lane alone took 5 to 40 % more CPU a text than two at once,
-    and a tokenizer that has just read other texts a fifth of what it takes after the model has run. Either would be
-    put down to HTTP. Raises LoadFailed.
+    as many rows as the server's costs this process. As under the server, no more lanes are busy than there are clients,
+    and where there is one, a text is tokenised and run before the next: a lane alone took up to 40 % more CPU a text than
+    two at once, and a tokenizer that has just read other texts a fifth of what it takes after the model has run. Either
+    would be put down to HTTP. Raises LoadFailed.
     """
     stand.say(f"CPU of a single text, {clients} clients")
     short = _short(stand)
@@ -100,11 +102,11 @@ def _turn_spent(stand: Stand, turn: list[str], clients: int) -> tuple[float, flo
     served = stand.served.cpu_seconds - before
     if clients == 1:
         return served, *_one_by_one(stand, turn)
-    rows = len(turn) / counted.batches()
+    batches = counted.batches()
     began = time.process_time()
     encoded = [stand.ideal.encode([text])[0] for text in turn]
     tokenised = time.process_time()
-    stand.ideal.run(batches_of_rows(encoded, rows))
+    stand.ideal.run(batches_like(encoded, batches))
     return served, tokenised - began, time.process_time() - tokenised
 
 
@@ -120,10 +122,20 @@ def _one_by_one(stand: Stand, turn: list[str]) -> tuple[float, float]:
     return tokenising, running
 
 
-def batches_of_rows(encoded: list[Tokens], rows: float) -> list[list[Tokens]]:
-    """Batches of so many rows in the mean: as whole numbers, the one below and the one above."""
-    count = max(1, round(len(encoded) / rows))
-    ends = [round(number * len(encoded) / count) for number in range(count + 1)]
+def batches_like(encoded: list[Tokens], counted: Sequence[tuple[float, float]]) -> list[list[Tokens]]:
+    """Batches of as many rows as the server's were, not sorted by it: a shape unlike the last one costs more.
+
+    counted: upper bounds and how many lie between each and the one before; as far up as makes all texts.
+    """
+    bounds = [0.0, *(min(bound, len(encoded)) for bound, _ in counted)]
+    ranges = [(low, high, count) for (low, high), (_, count) in zip(pairwise(bounds), counted, strict=True) if count]
+    least = sum((low + 1) * count for low, _, count in ranges)
+    room = sum((high - low - 1) * count for low, high, count in ranges)
+    share = min(1.0, max(0.0, (len(encoded) - least) / room)) if room > 0 else 0.0
+    rows = [low + 1 + share * (high - low - 1) for low, high, count in ranges for _ in range(round(count))]
+    random.Random(_SHORT_SEED).shuffle(rows)  # noqa: S311 - the same each time
+    scale = len(encoded) / sum(rows)  # texts that were run twice, or in the batches of another load
+    ends = [round(scale * end) for end in accumulate(rows, initial=0.0)]
     return [encoded[begin:end] for begin, end in pairwise(ends) if end > begin]
 
 

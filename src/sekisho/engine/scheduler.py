@@ -18,6 +18,7 @@ from sekisho.engine.ticket import Job, Result, Ticket
 from sekisho.errors import InternalError, NotReady, OutOfMemory, Overloaded, SekishoError
 from sekisho.observability import (
     ATTENTION_PLACES,
+    BATCH_ROWS,
     BATCHES,
     DROPPED,
     LANE_FAILURES,
@@ -251,6 +252,7 @@ class Scheduler:
     def _count(self, batch: list[Job]) -> None:
         lengths = [len(job.tokens) for job in batch]
         self._metrics.batches.inc()
+        self._metrics.batch_rows.observe(len(lengths))
         self._metrics.tokens.inc(sum(lengths))
         self._metrics.padded_tokens.inc(tokens_run(lengths, packed=self._model.contract.packed))
         self._metrics.attention_places.inc(max(lengths) * len(lengths))
@@ -261,6 +263,7 @@ class _Metrics:
 
     def __init__(self, name: str) -> None:
         self.attention_places = ATTENTION_PLACES.labels(name)
+        self.batch_rows = BATCH_ROWS.labels(name)
         self.batches = BATCHES.labels(name)
         self.dropped = DROPPED.labels(name)
         self.lane_failures = LANE_FAILURES.labels(name)

@@ -40,7 +40,7 @@ def pad(batch: Sequence[Tokens], pad_id: int, names: Collection[str] = ()) -> In
         counted = inputs[POOLING_MASK] = mask.copy()
         for row, tokens in enumerate(batch):
             counted[row, : tokens.prompt] = 0
-    return inputs | where(mask) if SLOTS in names else inputs
+    return inputs | _where([*map(len, batch)], shape[1], _STEP) if SLOTS in names else inputs
 
 
 def where(mask: NDArray[np.int32], step: int = _STEP) -> Inputs:
@@ -50,18 +50,33 @@ def where(mask: NDArray[np.int32], step: int = _STEP) -> Inputs:
     T is a multiple of `step`: the tokens, then copies of one that nobody reads. A place of padding shows the first
     token of its own row, or such a copy where the row has none: whatever a text holds stays with it.
     """
-    lengths = mask.sum(axis=1)
-    tokens, empty = int(lengths.sum()), bool((lengths == 0).any())
-    places = np.empty(-(-(tokens + empty) // step) * step, np.int32)
-    places[:tokens] = np.flatnonzero(mask)
-    places[tokens:] = int(lengths.argmin()) * mask.shape[1] if empty else 0
-    starts = np.where(lengths == 0, tokens, np.cumsum(lengths) - lengths)
-    slots = np.where(mask, np.cumsum(mask).reshape(mask.shape) - 1, starts[:, None])
-    return {PLACES: places, SLOTS: slots.astype(np.int32)}
+    return _where(mask.sum(axis=1).tolist(), mask.shape[1], step)
+
+
+def _where(lengths: Sequence[int], width: int, step: int) -> Inputs:
+    """`where` of rows that begin with so many tokens.
+
+    A row at a time: for one short text, which waits for it, that is a tenth of what sums over the mask take.
+    """
+    tokens, empty = sum(lengths), 0 in lengths
+    places = np.full(_multiple(tokens + empty, step), lengths.index(0) * width if empty else 0, np.int32)
+    slots = np.empty((len(lengths), width), np.int32)
+    start = 0
+    for row, length in enumerate(lengths):
+        end = start + length
+        places[start:end] = np.arange(row * width, row * width + length)
+        slots[row, :length] = np.arange(start, end)
+        slots[row, length:] = start if length else tokens
+        start = end
+    return {PLACES: places, SLOTS: slots}
 
 
 def tokens_run(lengths: Sequence[int], *, packed: bool) -> int:
     """How many tokens a graph computes on for texts of these lengths, padding included."""
     if not packed:
         return max(1, *lengths) * len(lengths)
-    return -(-(sum(lengths) + (0 in lengths)) // _STEP) * _STEP
+    return _multiple(sum(lengths) + (0 in lengths), _STEP)
+
+
+def _multiple(count: int, step: int) -> int:
+    return -(-count // step) * step
