@@ -69,9 +69,9 @@ def spent(stand: Stand, clients: int) -> list[Spent]:
 
     The server's CPU while it answers them, in turns with what tokenising them one by one and running them in batches of
     as many rows as the server's costs this process. As under the server, no more lanes are busy than there are clients,
-    and where there is one, a text is tokenised and run before the next: a lane alone took up to 40 % more CPU a text than
-    two at once, and a tokenizer that has just read other texts a fifth of what it takes after the model has run. Either
-    would be put down to HTTP. Raises LoadFailed.
+    and where there is one, a text is tokenised and run before the next: a lane alone took up to 40 % more CPU a text
+    than two at once, and a tokenizer that has just read other texts a fifth of what it takes after the model has run.
+    Either would be put down to HTTP. Raises LoadFailed.
     """
     stand.say(f"CPU of a single text, {clients} clients")
     short = _short(stand)
