@@ -15,8 +15,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -24,9 +25,11 @@ import structlog
 
 import sekisho
 from sekisho.cli import main
+from sekisho.cli.console import Failed
 from sekisho.contract import CONTRACT_FILE, Contract
 from sekisho.runtime.load import load_model
 from sekisho.runtime.machine import has_vnni, this_machine
+from sekisho.settings import Settings
 from tests.checkpoints import write_tiny_bert
 from tests.checkpoints_int8 import write_outliers
 from tests.conftest import REPOSITORY, WriteRegistry
@@ -684,3 +687,26 @@ def test_serving_with_a_wrong_registry_in_a_process_of_its_own(registry: Path) -
     assert ended.status == 1
     assert "modles" in ended.err
     assert "Traceback" not in ended.err
+
+
+def test_a_flag_of_serve_is_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every kind of setting: text, numbers, a switch either way, a path, secrets, one of a few words."""
+    given: dict[str, Any] = {}
+    monkeypatch.setattr("sekisho.cli.serve.settings_from", partial(_stop, given))
+    flags = "--host ::1 --port 9 --no-offline --anonymous --home . --api-keys a,b --cache-mib 1.5 --tune off".split()
+    monkeypatch.setattr(sys, "argv", ["sekisho", "serve", *flags])
+    with pytest.raises(SystemExit):
+        main()
+    set_here = {name: value for name, value in given.items() if value is not None}
+    assert set_here == {
+        "host": "::1", "port": 9, "offline": False, "anonymous": True, "home": Path(), "api_keys": "a,b",
+        "cache_mib": 1.5, "tune": "off",
+    }  # fmt: skip
+    assert given.keys() == Settings.model_fields.keys()
+    settings = Settings(**set_here)
+    assert [key.get_secret_value() for key in settings.api_keys] == ["a", "b"]
+
+
+def _stop(given: dict[str, Any], **flags: Any) -> NoReturn:
+    given.update(flags)
+    raise Failed("enough")

@@ -1,7 +1,7 @@
 """Settings: the only reader of the environment.
 
-Every field is an environment variable with the prefix `SEKISHO_` (a `.env` file is read too) and, where it concerns the
-server, a flag of `sekisho serve`. Names that users of earlier services already have are honoured, lower in rank.
+Every field is an environment variable with the prefix `SEKISHO_` (a `.env` file is read too) and a flag of `sekisho
+serve`. Names that users of earlier services already have are honoured, lower in rank.
 """
 
 from __future__ import annotations
@@ -28,8 +28,16 @@ class Settings(BaseSettings):
         env_prefix="SEKISHO_", env_file=".env", extra="ignore", populate_by_name=True, env_ignore_empty=True
     )
 
-    host: str = Field("127.0.0.1", validation_alias=AliasChoices("SEKISHO_HOST", "HOST"))
-    port: int = Field(8000, ge=0, le=65535, validation_alias=AliasChoices("SEKISHO_PORT", "PORT", "APP_PORT"))
+    host: str = Field(
+        "127.0.0.1", validation_alias=AliasChoices("SEKISHO_HOST", "HOST"), description="Address to listen on"
+    )
+    port: int = Field(
+        8000,
+        ge=0,
+        le=65535,
+        validation_alias=AliasChoices("SEKISHO_PORT", "PORT", "APP_PORT"),
+        description="Port to listen on; 0: a free one",
+    )
     models: Path | None = Field(None, description="Registry file; default: ./models.yaml, else the shipped one")
     embedding_model: str | None = Field(
         None,
@@ -87,25 +95,29 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("SEKISHO_WORKERS", "WORKERS"),
         description="Server processes, each with cores of its own",
     )
-    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field((), description="Accepted API keys, comma separated")
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (), description="Accepted API keys, comma separated; as a flag they show in `ps`"
+    )
     anonymous: bool = Field(False, description="Allow a public bind without any key")
     max_body_mib: float = Field(32, gt=0, allow_inf_nan=False, description="Largest request body, in MiB")
     max_request_tokens: int = Field(4_000_000, ge=1, description="Most tokens one request may hold")
     max_queue_tokens: int = Field(8_000_000, ge=1, description="Most tokens waiting in one model's queue")
     batch_tokens: int | None = Field(
-        None, ge=16, description="Padded tokens run at once; default: 1024 on a CPU, 16384 on a card"
+        None, ge=16, description="Tokens run at once; default: 1024 on a CPU, 16384 on a card"
     )
     cache_mib: float = Field(
         64, ge=0, allow_inf_nan=False, description="Memory for results that are kept, in MiB; 0: none is"
     )
     cache_seconds: int = Field(86_400, ge=1, le=31_536_000, description="How old a kept result may be")
-    redis_url: SecretStr | None = Field(None, description="A Redis that several servers share results in (redis://…)")
+    redis_url: SecretStr | None = Field(
+        None, description="A Redis that several servers share results in (redis://…); as a flag it shows in `ps`"
+    )
     load_retry_seconds: float = Field(5, ge=0, allow_inf_nan=False, description="How long a failed load is remembered")
     drain_seconds: float = Field(
         25, ge=0, allow_inf_nan=False, description="How long running requests may finish after SIGTERM"
     )
-    log_format: Literal["console", "json"] = "console"
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = Field("console", description="console or json")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug, info, warning or error")
 
     @field_validator("api_keys", mode="before")
     @classmethod

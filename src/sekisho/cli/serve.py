@@ -3,41 +3,22 @@
 from __future__ import annotations
 
 import socket
-from typing import Annotated
-
-import typer
+from typing import Any
 
 import sekisho
 from sekisho.assemble import Catalog, assemble, open_catalog
 from sekisho.cli.console import Failed, err
-from sekisho.cli.options import ModelsFile, settings_from
+from sekisho.cli.flags import with_a_flag_for_each_setting
+from sekisho.cli.options import settings_from
 from sekisho.settings import Settings
 
 
-def serve(  # noqa: PLR0913, PLR0917 - a flag each
-    host: Annotated[str | None, typer.Option(help="Address to listen on (HOST)")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on (PORT, APP_PORT)")] = None,
-    models: ModelsFile = None,
-    engine: Annotated[str | None, typer.Option(help="auto, onnxruntime or openvino (SEKISHO_ENGINE)")] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads for inference (SEKISHO_THREADS)")] = None,
-    workers: Annotated[int | None, typer.Option(help="Server processes, each on its own cores (WORKERS)")] = None,
-    offline: Annotated[bool | None, typer.Option("--offline", help="No network call at all (SEKISHO_OFFLINE)")] = None,
-    cache_mib: Annotated[float | None, typer.Option(help="MiB for kept results, 0: none (SEKISHO_CACHE_MIB)")] = None,
-    cache_seconds: Annotated[int | None, typer.Option(help="How old they may be (SEKISHO_CACHE_SECONDS)")] = None,
-    redis_url: Annotated[
-        str | None, typer.Option(help="Redis to share them in; with a password: SEKISHO_REDIS_URL, unseen in `ps`")
-    ] = None,
-    log_format: Annotated[str | None, typer.Option(help="console or json (SEKISHO_LOG_FORMAT)")] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning, error (SEKISHO_LOG_LEVEL)")] = None,
-) -> None:
+@with_a_flag_for_each_setting
+def serve(**given: Any) -> None:
     """Run the server."""
     from sekisho.http.server import CannotServe, check_exposure
 
-    settings = settings_from(
-        host=host, port=port, models=models, engine=engine, threads=threads, workers=workers, offline=offline,
-        cache_mib=cache_mib, cache_seconds=cache_seconds, redis_url=redis_url, log_format=log_format,
-        log_level=log_level,
-    )  # fmt: skip
+    settings = settings_from(**given)
     try:
         check_exposure(settings.host, has_keys=bool(settings.api_keys), anonymous=settings.anonymous)
         (_serve_alone if settings.workers == 1 else _serve_together)(settings)
