@@ -22,13 +22,13 @@ from rich.console import Console
 from rich.table import Table
 from tokenizers import Tokenizer
 
+from sekisho.arrays import where
 from sekisho.bench.mix import texts
 from sekisho.contract import GRAPH_FILE, TOKENIZER_FILE, Contract, Rows
 from sekisho.runtime.machine import this_machine
 from sekisho.runtime.model import Session
 from sekisho.runtime.onnx import OnnxRuntimeSession
 from sekisho.runtime.openvino import OpenVinoSession
-from sekisho.runtime.packing import where
 from tests.goldens.corpus import load_texts
 
 #: A batch as the server makes them: texts of about one length, up to this many tokens with padding.

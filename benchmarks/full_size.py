@@ -20,11 +20,11 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks.full_size_models import MODELS, STATED, Sized, write_checkpoint
+from sekisho.arrays import pad
 from sekisho.contract import Contract, Tokens
 from sekisho.convert.build import convert_directory
 from sekisho.convert.decisions import Choices
 from sekisho.runtime.model import Session
-from sekisho.runtime.packing import pad
 
 #: Engine and number format, as `sekisho doctor` would choose them with and without bfloat16 arithmetic.
 _ENGINES: dict[str, tuple[str, Literal["fp32", "bf16"]]] = {

@@ -88,7 +88,7 @@ class Contract:
 
     inputs: graph input names in order; every one is int32 of shape [rows, length]. `pooling_mask` is among them where
         the prompt's tokens are read but stay out of the vector. Where `slots` is, which of the batch's tokens stands at
-        each place, so is `places` [tokens], where each of them stands (`runtime/packing.py`).
+        each place, so is `places` [tokens], where each of them stands (`arrays.py`).
     outputs: names of the float32 outputs. An embedding model gives `embedding` [rows, width] and, where that is
         normalised, `norm` [rows, 1]; a reranker gives `logits` [rows, width]. Some embedding models also give `sparse`
         [rows, length], a weight a token, and `colbert` [rows, length, …], a vector a token, zero for the first.

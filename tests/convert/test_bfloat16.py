@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from sekisho.arrays import Inputs, pad, where
 from sekisho.contract import PLACES, SLOTS, Contract, Pooling, Rows, Tokens, even_length
 from sekisho.convert.build import convert_directory
 from sekisho.convert.decisions import Choices
 from sekisho.runtime.machine import this_machine
 from sekisho.runtime.openvino import OpenVinoSession
-from sekisho.runtime.packing import Inputs, pad, where
 from tests.checkpoints_decoders import tiny_decoder, write_tiny_decoder
 from tests.checkpoints_encoders import tiny_encoder, write_tiny_encoder
 from tests.checkpoints_nvembed import tiny_nvembed, write_tiny_nvembed

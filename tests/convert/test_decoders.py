@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sekisho.arrays import pad
 from sekisho.contract import GRAPH_FILE, WEIGHTS_FILE, Contract, Rows, Tokens
 from sekisho.convert.build import convert_directory
 from sekisho.convert.checkpoint import Weights
@@ -18,7 +19,6 @@ from sekisho.convert.decisions import Choices
 from sekisho.errors import ConversionFailed
 from sekisho.runtime.onnx import OnnxRuntimeSession
 from sekisho.runtime.openvino import OpenVinoSession
-from sekisho.runtime.packing import pad
 from tests.checkpoints_decoders import (
     TINY_DECODERS,
     TINY_STATICS,

@@ -16,12 +16,12 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from sekisho.arrays import pad
 from sekisho.contract import GRAPH_FILE, Contract, Tokens
 from sekisho.convert.build import convert_directory
 from sekisho.convert.decisions import Choices
 from sekisho.convert.families.deberta import buckets
 from sekisho.errors import ConversionFailed
-from sekisho.runtime.packing import pad
 from tests.checkpoints_encoders import (
     TINY_ENCODERS,
     TinyEncoder,

@@ -11,11 +11,11 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from sekisho.arrays import pad
 from sekisho.contract import POOLING_MASK, Contract, Passage, Tokens, Truncation
 from sekisho.convert.build import convert_directory
 from sekisho.convert.decisions import Choices
 from sekisho.runtime.load import load_model
-from sekisho.runtime.packing import pad
 from sekisho.runtime.select import Choice
 from sekisho.runtime.tokenizer import TextTokenizer
 from tests.checkpoints_decoders import tiny_decoder, write_tiny_decoder

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sekisho.arrays import where
 from sekisho.convert.build import convert_directory
 from sekisho.convert.decisions import Choices
 from sekisho.convert.torch_archive import read_linear
 from sekisho.errors import ConversionFailed
 from sekisho.runtime.onnx import OnnxRuntimeSession
 from sekisho.runtime.openvino import OpenVinoSession
-from sekisho.runtime.packing import where
 from tests.checkpoints_m3 import BASE, TINY_M3S, TinyM3, linear_pickle, write_linear, write_tiny_m3
 from tests.goldens.m3 import FOLDER, load_golden
 from tests.goldens_io import cosines

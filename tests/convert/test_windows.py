@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from sekisho.arrays import where
 from sekisho.contract import Contract, Rows
 from sekisho.convert import windows
 from sekisho.convert.build import convert_directory
 from sekisho.convert.decisions import Choices
 from sekisho.runtime.model import Session
 from sekisho.runtime.onnx import OnnxRuntimeSession
-from sekisho.runtime.packing import where
 from tests.checkpoints_encoders import tiny_encoder, write_tiny_encoder
 
 Ids = NDArray[np.int32]

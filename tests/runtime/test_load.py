@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sekisho.arrays import pad
 from sekisho.catalog.prepare import Prepared
 from sekisho.contract import GRAPH_FILE, WEIGHTS_FILE, Contract, Passage, Tokens
 from sekisho.convert.build import convert_directory
 from sekisho.convert.decisions import Choices
 from sekisho.errors import ConversionFailed, InternalError
 from sekisho.runtime.load import load_model
-from sekisho.runtime.packing import pad
 from sekisho.runtime.select import Choice
 from tests.checkpoints import write_tiny_bert
 from tests.engines import EVERY, FP32, ONNX_FP32

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from sekisho.contract import Contract, Tokens
 from sekisho.runtime.onnx import OnnxRuntimeSession
-from sekisho.runtime.packing import pad
+from sekisho.arrays import pad
 
 def anonymous():
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from sekisho.arrays import pad
 from sekisho.catalog.prepare import Prepared
 from sekisho.contract import Contract, Rows, Tokens
 from sekisho.convert.build import convert_directory
@@ -22,7 +23,6 @@ from sekisho.runtime.device import CPU, Device, Kind
 from sekisho.runtime.load import load_model
 from sekisho.runtime.model import LocalModel
 from sekisho.runtime.onnx_device import OnnxDeviceSession, check_providers, provider_options, session_options
-from sekisho.runtime.packing import pad
 from sekisho.runtime.shapes import few_sizes, fitted, shrink, stretch
 from sekisho.runtime.tokenizer import TextTokenizer
 from tests.checkpoints_encoders import tiny_encoder, write_tiny_encoder

@@ -46,7 +46,7 @@ import numpy as np
 from sekisho.contract import Contract, Tokens
 from sekisho.runtime.machine import this_machine
 from sekisho.runtime.openvino import OpenVinoSession
-from sekisho.runtime.packing import pad
+from sekisho.arrays import pad
 
 def resident(kind, path):
     found, inside = 0, kind == "RssAnon"

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sekisho.arrays import pad
 from sekisho.contract import Passage, Tokens
 from sekisho.errors import InputTooLong
 from sekisho.runtime.framing import shared_lengths
-from sekisho.runtime.packing import pad
 from tests.runtime.tokenizer_goldens import (
     FAST,
     MECAB,

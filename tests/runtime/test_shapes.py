@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sekisho.arrays import Inputs
 from sekisho.runtime.device import Kind
-from sekisho.runtime.packing import Inputs
 from sekisho.runtime.shapes import fitted, shrink, stretch
 
 

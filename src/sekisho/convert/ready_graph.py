@@ -31,7 +31,7 @@ _QUANTISED = frozenset(
 )  # fmt: skip
 
 #: Operators through which token ids come to their table unchanged.
-_PASSING = frozenset({"Cast", "Identity", "Reshape", "Unsqueeze", "Squeeze", "Flatten"})
+_PASSING = frozenset({"Cast", "Identity", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Gather"})
 #: Operators that look ids up: where their ids and their table are among the inputs.
 _LOOKUPS = {
     "Gather": (1, 0), "GatherBlockQuantized": (1, 0), "EmbedLayerNormalization": (0, 2),

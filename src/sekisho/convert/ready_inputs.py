@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from sekisho.contract import PLACES, SLOTS
 from sekisho.convert.any_opset import Extension
 from sekisho.convert.ready_facts import AFTER_PADDING
 from sekisho.convert.ready_graph import ReadyGraph
@@ -30,15 +31,16 @@ class Taken:
 def take_inputs(ready: ReadyGraph, extension: Extension, config: Mapping[str, Any], family: str) -> Taken:
     """Put the contract's inputs in place of the graph's own.
 
-    `position_ids` are counted inside the graph, and the types of a model of one type are zero. Raises ConversionFailed
-    where the graph needs anything else, or fixes how many rows or tokens it takes.
+    `position_ids` are counted inside the graph, and the types of a model of one type are zero. A graph of our converter
+    keeps its `places` and `slots`. Raises ConversionFailed where the graph needs anything else, or fixes how many rows
+    or tokens it takes.
     """
     graph = ready.model.graph
     old = {str(value.name): value for value in graph.inputs}
     _check(ready.name, old)
     graph.inputs.clear()
     first = graph[0]
-    new = {name: _input(name) for name in (IDS, MASK, TYPES) if name in old}
+    new = {name: _input(name) for name in (IDS, MASK, TYPES, PLACES, SLOTS) if name in old}
     values: dict[str, ir.Value] = {}
     for name, value in old.items():
         wide = value.dtype == ir.DataType.INT64
@@ -63,7 +65,8 @@ def _check(name: str, inputs: Mapping[str, ir.Value]) -> None:
             f"{name} takes {', '.join(inputs) or 'nothing'}, and not {' and '.join(missing)}: without a mask the "
             "padding of a batch would change its vectors"
         )
-    more = [other for other in inputs if other not in {IDS, MASK, TYPES, POSITIONS}]
+    ours = {PLACES, SLOTS} if PLACES in inputs and SLOTS in inputs else set()
+    more = [other for other in inputs if other not in {IDS, MASK, TYPES, POSITIONS} | ours]
     if more:
         raise ConversionFailed(
             f"{name} needs the inputs {', '.join(more)}; only {IDS}, {MASK}, {TYPES} and {POSITIONS} are given. It is "
@@ -72,7 +75,8 @@ def _check(name: str, inputs: Mapping[str, ir.Value]) -> None:
     for key, value in inputs.items():
         if value.dtype not in _INTEGERS:
             raise ConversionFailed(f"{name}: the input {key} is {value.dtype}, expected INT64 or INT32")
-        if value.shape is not None and (len(value.shape) != 2 or any(isinstance(size, int) for size in value.shape)):
+        rank = len(_axes(key))
+        if value.shape is not None and (len(value.shape) != rank or any(isinstance(size, int) for size in value.shape)):
             raise ConversionFailed(
                 f"{name}: the input {key} is of shape {value.shape}, expected any number of rows and of tokens: export "
                 "it with dynamic axes"
@@ -80,7 +84,11 @@ def _check(name: str, inputs: Mapping[str, ir.Value]) -> None:
 
 
 def _input(name: str) -> ir.Value:
-    return ir.Value(name=name, type=ir.TensorType(ir.DataType.INT32), shape=ir.Shape(["rows", "length"]))
+    return ir.Value(name=name, type=ir.TensorType(ir.DataType.INT32), shape=ir.Shape(_axes(name)))
+
+
+def _axes(name: str) -> tuple[str, ...]:
+    return ("tokens",) if name == PLACES else ("rows", "length")
 
 
 def _positions(

@@ -10,7 +10,8 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from sekisho.contract import Numbers
+from sekisho.arrays import pad
+from sekisho.contract import Numbers, Tokens
 from sekisho.errors import ConversionFailed
 
 #: Long enough to pass the end of the usual position tables, short enough to take a second.
@@ -92,10 +93,6 @@ def _ids(count: int, vocabulary: int) -> NDArray[np.int32]:
 def _outputs(
     session: onnxruntime.InferenceSession, inputs: Sequence[str], outputs: Sequence[str], texts: list[NDArray[np.int32]]
 ) -> list[NDArray[np.float32]]:
-    shape = len(texts), max(map(len, texts))
-    ids, mask = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
-    for row, text in enumerate(texts):
-        ids[row, : len(text)], mask[row, : len(text)] = text, 1
-    given = {"input_ids": ids, "token_type_ids": np.zeros_like(ids)}
-    made: list[NDArray[np.float32]] = session.run(list(outputs), {name: given.get(name, mask) for name in inputs})
+    given = pad([Tokens(text.tolist()) for text in texts], 0, inputs)
+    made: list[NDArray[np.float32]] = session.run(list(outputs), {name: given[name] for name in inputs})
     return made

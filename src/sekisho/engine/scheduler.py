@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 
+from sekisho.arrays import tokens_run
 from sekisho.contract import Rows, Tokens
 from sekisho.engine.batching import Limits, budget, bulk_is_next, choose
 from sekisho.engine.cores import Cores
@@ -29,7 +30,6 @@ from sekisho.observability import (
     logger,
 )
 from sekisho.runtime.model import Model
-from sekisho.runtime.packing import tokens_run
 
 log = logger(__name__)
 

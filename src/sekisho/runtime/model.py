@@ -7,8 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
+from sekisho.arrays import Inputs, pad
 from sekisho.contract import Contract, Passage, Rows, Tokens, Truncation
-from sekisho.runtime.packing import Inputs, pad
 from sekisho.runtime.spelling import Piece
 from sekisho.runtime.tokenizer import TextTokenizer
 

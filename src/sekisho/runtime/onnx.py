@@ -7,8 +7,8 @@ from pathlib import Path
 
 import onnxruntime
 
+from sekisho.arrays import Inputs
 from sekisho.contract import GRAPH_FILE, Rows
-from sekisho.runtime.packing import Inputs
 
 #: Padded tokens of a run from which on its memory is handed back after it. Batches are smaller; this is one long text.
 _LARGE = 2048

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from sekisho.arrays import Inputs
 from sekisho.contract import GRAPH_FILE, Contract, Rows
 from sekisho.errors import InternalError
 from sekisho.runtime.accelerators import preload_cuda
 from sekisho.runtime.device import CPU, Device, no_room
-from sekisho.runtime.packing import Inputs
 from sekisho.runtime.shapes import few_sizes, fitted, shrink, stretch
 
 _SAME_AS_REQUESTED = 1

@@ -11,10 +11,10 @@ from typing import Literal
 import numpy as np
 import openvino
 
+from sekisho.arrays import Inputs, pad
 from sekisho.contract import GRAPH_FILE, WEIGHTS_FILE, Rows, Tokens
 from sekisho.runtime.machine import Machine, lacks_vnni, this_machine
 from sekisho.runtime.mapped import let_go
-from sekisho.runtime.packing import Inputs, pad
 
 Numbers = Literal["fp32", "bf16", "fp16"]
 

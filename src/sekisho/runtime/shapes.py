@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from sekisho.arrays import Inputs, where
 from sekisho.contract import PLACES, SLOTS, TOKEN_HEADS, Rows
 from sekisho.runtime.device import Kind
-from sekisho.runtime.packing import Inputs, where
 
 #: Fused attention with a mask reads it eight fp16 numbers at a time, and products of such sizes use the card's fp16
 #: units (https://github.com/microsoft/onnxruntime/pull/27831; NVIDIA, "Matrix Multiplication Background").

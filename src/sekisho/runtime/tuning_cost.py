@@ -9,7 +9,7 @@ from itertools import compress, product
 import numpy as np
 from numpy.typing import NDArray
 
-from sekisho.runtime.packing import tokens_run
+from sekisho.arrays import tokens_run
 
 _Floats = NDArray[np.float64]
 

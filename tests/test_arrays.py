@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sekisho.arrays import pad, tokens_run, where
 from sekisho.contract import Tokens
-from sekisho.runtime.packing import pad, tokens_run, where
 
 PACKED = ("input_ids", "attention_mask", "places", "slots")
 PAD = 99
