@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sekisho.engine.batching import Limits, budget, bulk_is_next, choose
+from sekisho.engine.batching import Limits, budget, bulk_is_next, choose, reach
 from sekisho.runtime.batch_cost import BatchCost
 
 lengths_of_jobs = st.lists(st.integers(1, 300), min_size=1, max_size=80)
@@ -125,6 +125,25 @@ def test_a_packed_graph_keeps_a_long_text_apart_from_many_short_ones() -> None:
 )
 def test_what_idle_lanes_could_run_is_left_for_them(waiting: int, idle: int, yielding: bool, expected: int) -> None:
     assert budget(waiting, idle, Limits(), yielding=yielding) == expected
+
+
+@pytest.mark.parametrize(
+    ("requests", "bulk", "packed", "expected"),
+    [
+        ([*range(5)], False, True, 12),
+        ([*range(40)], False, True, 30),
+        ([*range(240)], False, True, 180),
+        ([*range(5000)], False, True, 256),
+        ([1] * 20 + [2] * 20, False, True, 40),
+        ([1] * 5000, False, True, 256),
+        ([*range(40)], True, True, 256),
+        ([*range(40)], False, False, 256),
+    ],
+)
+def test_short_requests_are_chosen_among_the_older_ones(
+    requests: list[int], bulk: bool, packed: bool, expected: int
+) -> None:
+    assert reach(requests, Limits(cost=BatchCost.usual(packed=packed)), bulk=bulk) == expected
 
 
 def test_a_batch_is_never_larger_than_the_machine_allows() -> None:

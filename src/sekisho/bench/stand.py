@@ -35,7 +35,7 @@ class Sizes:
     short: int = 1000
     curve: int = 384
     concurrencies: tuple[int, ...] = (1, 4, 16, 64, 256, 1024)
-    curve_rounds: int = 3
+    curve_rounds: int = 5
     mixed: int = 10_000
     mixed_seconds: float = 3
     mixed_rounds: int = 3

@@ -22,6 +22,13 @@ from sekisho.runtime.batch_cost import BatchCost
 _CHARGED = 0.5
 
 
+#: Where padding is cheap, short requests are batched among this share of those that wait, the older ones, and among so
+#: many at least: what is left out waits for fewer batches. Simulated for 64 and 256 clients with a text each, share of
+#: the ideal and p99 in ms: among all 0.882, 379 and 0.917, 1,563; three quarters 0.875, 344 and 0.913, 1,429; half
+#: 0.864, 318 and 0.910, 1,251; a third 0.851, 286 and 0.902, 1,090.
+_OLDER_PART, _FEWEST = 0.75, 12
+
+
 @dataclass(frozen=True)
 class Limits:
     """batch_tokens: most work in a batch, in tokens: padded ones (longest × rows), or of a packed graph the real ones
@@ -50,6 +57,19 @@ def bulk_is_next(interactive: int, bulk: int, interactive_run: int, limits: Limi
     interactive, bulk: jobs waiting in each class; interactive_run: interactive batches since the last bulk one.
     """
     return bool(bulk) and (not interactive or interactive_run >= limits.bulk_every - 1)
+
+
+def reach(requests: Sequence[object], limits: Limits, *, bulk: bool) -> int:
+    """Among how many of the oldest jobs of a class the next batch is chosen.
+
+    requests: what each of them belongs to, oldest first; a request is not parted by it, as its texts are of one age.
+    """
+    if bulk or not limits.cost.packed:
+        return limits.window
+    count = max(_FEWEST, math.ceil(len(requests) * _OLDER_PART))
+    while count < min(len(requests), limits.window) and requests[count] is requests[count - 1]:
+        count += 1
+    return min(limits.window, count)
 
 
 def budget(waiting_tokens: int, idle_lanes: int, limits: Limits, *, yielding: bool) -> int:

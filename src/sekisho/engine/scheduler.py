@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from sekisho.arrays import tokens_run
 from sekisho.contract import Rows, Tokens
-from sekisho.engine.batching import Limits, budget, bulk_is_next, choose
+from sekisho.engine.batching import Limits, budget, bulk_is_next, choose, reach
 from sekisho.engine.cores import Cores
 from sekisho.engine.ticket import Job, Result, Ticket
 from sekisho.errors import InternalError, NotReady, OutOfMemory, Overloaded, SekishoError
@@ -192,7 +192,9 @@ class Scheduler:
         window = queue[: self._limits.window]
         lengths = [len(job.tokens) for job in window]
         yielding = bulk and time.perf_counter() - self._last_interactive < _YIELDING_SECONDS
-        chosen = choose(lengths, self._limits, budget(sum(lengths), self._idle, self._limits, yielding=yielding))
+        most = budget(sum(lengths), self._idle, self._limits, yielding=yielding)
+        older = reach([job.ticket for job in window], self._limits, bulk=bulk)
+        chosen = choose(lengths[:older], self._limits, most)
         batch = [window[index] for index in chosen]
         taken = set(chosen)
         queue[: len(window)] = [job for index, job in enumerate(window) if index not in taken]
