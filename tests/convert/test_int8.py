@@ -20,7 +20,7 @@ from sekisho.assemble import gate_run
 from sekisho.contract import GRAPH_FILE, Contract, Passage, Quality, Rows
 from sekisho.convert.build import convert_directory
 from sekisho.convert.decisions import Choices
-from sekisho.convert.gate import ALONE, LOWEST, MEAN, judge, lone, short_of
+from sekisho.convert.gate import LOWEST, MEAN, judge, lone, short_of
 from sekisho.convert.gate_texts import documents_per_query, passages
 from sekisho.convert.int8 import quantise
 from sekisho.errors import ConversionFailed
@@ -111,12 +111,9 @@ def test_every_family_stays_near_fp32_alone_and_among_others(make: Make, name: s
         agreement = cosines(rows, reference)
         assert agreement.mean() >= MEAN
         assert agreement.min() >= LOWEST
-        if name == "tiny-gemma-both-ways":
-            # Its last products are of one row a text: OpenVINO multiplies one row by another kernel than several, and a
-            # sum in another order tips a rounding. Weights differ from run to run by such a tip too: 0.99985, 0.99992.
-            assert cosines(rows, alone).min() >= ALONE
-        else:
-            np.testing.assert_array_equal(rows, alone, "a text must not see its neighbours' scales")
+        assert cosines(rows, alone).min() >= 0.9999, "a text must not see its neighbours' scales"
+        if name != "tiny-gemma-both-ways":  # some of its texts differ in the last bits, for a reason not found yet
+            np.testing.assert_array_equal(rows, alone)
     else:
         spread = float(reference.std())
         assert np.abs(rows - reference).max() <= LOGIT * spread

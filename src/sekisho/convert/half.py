@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from sekisho.contract import GRAPH_FILE
 from sekisho.convert.build import save
 from sekisho.convert.fused_attention import fuse
-from sekisho.convert.packing import TOKENS
+from sekisho.convert.packing import is_of_texts
 from sekisho.errors import ConversionFailed
 
 Class = Literal["half", "single", "either"]
@@ -97,7 +97,8 @@ def _class_of(node: ir.Node, classes: dict[Value, Class]) -> Class | None:
     read = {classes[value] for value in node.inputs if value in classes}
     weights = any(value is not None and value.is_initializer() and _is_weight(value) for value in node.inputs)
     if node.op_type == "MatMul":
-        return "single" if _pooled(node) else "half"
+        # A product of one row a text costs nothing, and an error in it is the answer's.
+        return "single" if is_of_texts(node.inputs[0]) else "half"
     if node.op_type in {"Gather", "Slice"} and weights and not read:
         return "half"  # a table of tokens, of positions, of angles
     if node.op_type == "Expand" and any(use.node.op_type == "Attention" for use in node.outputs[0].uses()):
@@ -110,12 +111,6 @@ def _class_of(node: ir.Node, classes: dict[Value, Class]) -> Class | None:
 def _is_weight(value: Value) -> bool:
     tensor = value.const_value
     return tensor is not None and tensor.dtype == ir.DataType.FLOAT and len(tensor.shape) == _POOLED_RANK
-
-
-def _pooled(node: ir.Node) -> bool:
-    """Whether a product is of one row a text: a head, where it costs nothing and an error is the answer's."""
-    shape = None if node.inputs[0] is None else node.inputs[0].shape
-    return shape is not None and len(shape) == _POOLED_RANK and shape[0] != TOKENS
 
 
 def _feeds_reduction(node: ir.Node) -> bool:

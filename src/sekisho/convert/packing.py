@@ -47,9 +47,16 @@ class Packing:
 
 #: The axis T in the graph.
 TOKENS = "tokens"
+_ROW_RANK = 2
 #: The inputs of a packed graph, in order; others [B, S] may stand between.
 INPUTS = ("input_ids", "attention_mask")
 WHERE = (PLACES, SLOTS)
+
+
+def is_of_texts(given: Value | None) -> bool:
+    """Whether it is [B, width], a row a text: what pooling gives and heads make of it. Packed tokens are [T, width]."""
+    shape = None if given is None else given.shape
+    return shape is not None and len(shape) == _ROW_RANK and shape[0] != TOKENS
 
 
 def packing(g: Graph) -> Packing:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from sekisho.convert.packing import is_of_texts
+
 #: Narrower ones are classification heads, where a product costs nothing and an error is the answer's.
 _FEWEST_COLUMNS = 16
 _VALUES = re.compile(r"\.(value|value_proj|v_proj|v_lin|v)\.weight$")
@@ -39,7 +41,11 @@ class Product:
 
 
 def products(graph: ir.Graph) -> list[Product]:
-    """Those with weights of their own that nothing else reads, in the order they are computed."""
+    """Those with weights of their own that nothing else reads, in the order they are computed.
+
+    Not those of one row a text: they cost nothing, and OpenVINO multiplies one row by another kernel than several, so
+    that int8 would give a text another vector alone than among others.
+    """
     return list(_products(graph))
 
 
@@ -48,7 +54,7 @@ def _products(graph: ir.Graph) -> Iterator[Product]:
         if node.op_type != "MatMul":
             continue
         given, weight = node.inputs
-        if given is not None and weight is not None and _is_weight(weight):
+        if given is not None and weight is not None and _is_weight(weight) and not is_of_texts(given):
             yield Product(node, given, weight)
 
 

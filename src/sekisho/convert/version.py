@@ -4,7 +4,7 @@
 CONVERTER_VERSION = 6
 
 #: Raised with every change of how an int8 graph is made or judged.
-INT8_VERSION = 2
+INT8_VERSION = 3
 
 #: Raised with every change of how an fp16 graph is made or judged.
 HALF_VERSION = 1
