@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -56,7 +57,7 @@ class Fitting:
                 "shorten the template in models.yaml"
             )
         tokens = self.one(index, passage, ids, truncation, around)
-        return Tokens([*opening, *tokens.ids, *closing], tokens.truncated)
+        return Tokens(array("i", [*opening, *tokens.ids, *closing]), tokens.truncated)
 
     def two(self, index: int, passage: Passage, query: Ids, document: Ids, truncation: Truncation) -> Tokens:
         """A query and its document. Raises InputTooLong where truncation is `none`."""

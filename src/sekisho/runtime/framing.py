@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -37,17 +38,18 @@ class Frame:
         return list(self.runs[-1])
 
     def around(self, *texts: list[int], truncated: bool = False) -> Tokens:
+        """As an array: of a hundred thousand texts in the queue, numbers of Python's own would take nine times that."""
         ids = self.head
         for text, run in zip(texts, self.runs[1:], strict=True):
             ids += text
             ids += run
         if not any(self.text_types) and not any(map(any, self.types)):
-            return Tokens(ids, truncated)
+            return Tokens(array("i", ids), truncated)
         types = list(self.types[0])
         for text, own, run in zip(texts, self.text_types, self.types[1:], strict=True):
             types += [own] * len(text)
             types += run
-        return Tokens(ids, truncated, types)
+        return Tokens(array("i", ids), truncated, array("i", types))
 
 
 def bare(texts: int) -> Frame:
