@@ -33,16 +33,17 @@ from sekisho.engine.remote import RemoteEngine
 from sekisho.engine.result_key import Keys, local_identity, upstream_identity
 from sekisho.engine.result_store import ResultStore
 from sekisho.engine.scheduler import Scheduler
+from sekisho.engine.wide import Wide
 from sekisho.errors import ConversionFailed
 from sekisho.observability import logger
 from sekisho.runtime.accelerators import Accelerators, find_accelerators
 from sekisho.runtime.batch_cost import BatchCost
 from sekisho.runtime.device import CPU, Device, device_named
-from sekisho.runtime.load import load_model
+from sekisho.runtime.load import load_again, load_model
 from sekisho.runtime.machine import cpu_flags, this_machine
-from sekisho.runtime.model import Model
+from sekisho.runtime.model import LocalModel, Model
 from sekisho.runtime.placing import Placement, place
-from sekisho.runtime.select import batch_tokens, choose, halves
+from sekisho.runtime.select import Choice, batch_tokens, choose, halves
 from sekisho.runtime.tuned import Plan, stored, tuned
 from sekisho.runtime.tuning import Tuning
 from sekisho.service.embed import EmbedService
@@ -240,7 +241,8 @@ def assemble(settings: Settings) -> Parts:
         model = load_model(prepared.directory, contract, choice, device_memory(settings))
         limits = _limits(settings, choice.device, planned.tuning, packed=contract.packed)
         threads = choice.threads if choice.device == CPU else 0
-        scheduler = Scheduler(spec.name, model, limits, settings.max_queue_tokens, cores, threads)
+        wide = _wide(spec.name, model, prepared.directory, planned.wide(prepared.directory, cores.count))
+        scheduler = Scheduler(spec.name, model, limits, settings.max_queue_tokens, cores, threads, wide)
         local = LocalEngine(model, scheduler, tokenizing, settings.max_request_tokens)
         if results is None:
             return local
@@ -251,6 +253,10 @@ def assemble(settings: Settings) -> Parts:
     registry = catalog.registry
     services = EmbedService(registry, pool), RerankService(registry, pool), TokenVectorService(registry, pool)
     return Parts(settings, catalog, pool, *services, TokenService(registry, pool), results)
+
+
+def _wide(name: str, model: LocalModel, directory: Path, choice: Choice | None) -> Wide | None:
+    return None if choice is None else Wide(name, lambda: load_again(model, directory, choice), choice.threads)
 
 
 def _tell_placement(where: Placement) -> None:

@@ -27,6 +27,7 @@ ATTENTION_PLACES = Counter(
     "sekisho_attention_places_total", "Places that attention was run over: rows × the longest of each batch", ("model",)
 )
 BATCHES = Counter("sekisho_batches_total", "Batches run", ("model",))
+WIDE_BATCHES = Counter("sekisho_wide_batches_total", "Of these, on several cores as no other wanted them", ("model",))
 BATCH_ROWS = Histogram(
     "sekisho_batch_rows",
     "Texts in a batch",

@@ -18,6 +18,8 @@ from sekisho.contract import Contract, Passage, Rows, Tokens, Truncation
 from sekisho.engine.batching import Limits
 from sekisho.engine.cores import Cores
 from sekisho.engine.scheduler import Scheduler
+from sekisho.engine.wide import Wide
+from sekisho.runtime.model import Model
 from sekisho.runtime.spelling import Piece
 
 WIDTH = 6
@@ -146,10 +148,12 @@ class Bench:
         max_queue_tokens: int = 10_000_000,
         contract: Contract = CONTRACT,
         cores: Cores | None = None,
+        wide: Callable[[], Model] | None = None,
     ) -> None:
         self.name = f"bench-{next(_names)}"
         self.model = FakeModel(lanes, seconds, contract)
-        self.scheduler = Scheduler(self.name, self.model, limits or Limits(), max_queue_tokens, cores)
+        over = None if wide is None else Wide(self.name, wide, threads=2)
+        self.scheduler = Scheduler(self.name, self.model, limits or Limits(), max_queue_tokens, cores, wide=over)
 
     def metric(self, name: str) -> float:
         return REGISTRY.get_sample_value(name, {"model": self.name}) or 0.0

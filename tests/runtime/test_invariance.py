@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from sekisho.catalog.prepare import Prepared
 from sekisho.contract import Rows, Tokens
-from sekisho.runtime.load import load_model
+from sekisho.runtime.load import load_again, load_model
 from sekisho.runtime.machine import this_machine
 from sekisho.runtime.model import Model
 from sekisho.runtime.select import Choice
@@ -48,6 +50,19 @@ def test_bfloat16_gives_the_same_bits_whatever_the_batch(minilm: Prepared) -> No
         assert max(differences(model)) == 0.0
     finally:
         model.close()
+
+
+def test_a_text_alone_on_several_cores_is_what_it_is_on_one(minilm: Prepared) -> None:
+    """A lane that has the machine for itself runs it there (`engine/wide.py`)."""
+    for choice in (Choice("openvino", "bf16", 1, 1, ""), Choice("onnxruntime", "fp32", 1, 1, "")):
+        one = load_model(minilm.directory, minilm.contract, choice)
+        wide = load_again(one, minilm.directory, replace(choice, threads=2))
+        try:
+            apart = [np.abs(among(wide, text(n, n), []) - among(one, text(n, n), [])).max() for n in LENGTHS]
+            assert max(apart) <= 1e-6, choice.engine
+        finally:
+            wide.close()
+            one.close()
 
 
 def test_fp32_gives_the_same_to_the_last_digit(minilm: Prepared) -> None:

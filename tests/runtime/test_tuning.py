@@ -23,8 +23,8 @@ from sekisho.runtime.machine import Machine, this_machine
 from sekisho.runtime.measuring import Budget, measure
 from sekisho.runtime.model import Model
 from sekisho.runtime.select import Choice, plan_lanes
-from sekisho.runtime.tuned import conditions, stored, tuned
-from sekisho.runtime.tuning import Round, Split, Tuning, candidates, in_tokens, judge, why
+from sekisho.runtime.tuned import Plan, conditions, stored, tuned
+from sekisho.runtime.tuning import Round, Split, Tuning, candidates, in_tokens, judge, threads_alone, why
 from sekisho.runtime.tuning_cost import Cost, Sample, Size, fit
 from sekisho.runtime.tuning_store import read_tuning, write_tuning
 from sekisho.settings import Settings
@@ -33,7 +33,7 @@ MEAN = "tiny-bert-mean"
 BATCHES = [(16,), (64,), (32,) * 4, (32,), (64, *(8,) * 7), (64,) * 4, (128, *(16,) * 15), (128,) * 8, (512,)]
 SIZES = [Size.of(lengths, packed=True) for lengths in BATCHES]
 CONDITIONS: dict[str, str | int | float | None] = {"processor": "EPYC", "cores": 2, "quota": None}
-TUNING = Tuning(2, 1, 9100.0, 14.5, 0.06, 0.0004, settled=True, reason="not beaten by 1 × 2", measured="2026-11-21")
+TUNING = Tuning(2, 1, 0, 9100.0, 14.5, 0.06, 0.0004, settled=True, reason="not beaten by 1 × 2", measured="2026-11-21")
 ONE = Choice("onnxruntime", "fp32", 1, 1, "")
 SHORT = Budget(usual=0.0, most=60.0)
 
@@ -136,6 +136,19 @@ def test_one_disturbed_round_of_five_decides_nothing_either_way() -> None:
     assert judge([*rounds(1.2)[:4], Round(0.3, 3.0, 0.5)]) == "better"
 
 
+def test_where_a_text_alone_runs_elsewhere_only_tokens_a_second_count() -> None:
+    assert judge(rounds(1.2, 2.5), wide=True) == "better"
+    assert judge(rounds(1.0, 0.5), wide=True) == "not better"
+
+
+def test_a_text_alone_gets_the_threads_on_which_it_is_soonest_done() -> None:
+    one, two, eight = Split(8, 1), Split(4, 2), Split(1, 8)
+    assert threads_alone(one, {one: 1.0, two: 0.6, eight: 0.5}) == 8
+    assert threads_alone(one, {one: 1.0, two: 0.6, eight: 0.7}) == 2
+    assert threads_alone(one, {one: 1.0, two: 0.85, eight: 0.9}) == 0, "a copy of the model for a sixth"
+    assert threads_alone(eight, {one: 0.5, eight: 1.0}) == 0, "fewer threads, whatever was disturbed"
+
+
 def test_the_reason_says_what_was_compared() -> None:
     two, one, four = Split(2, 1), Split(1, 2), Split(4, 1)
     assert why(two, two, {}) == "compared with no other"
@@ -145,9 +158,9 @@ def test_the_reason_says_what_was_compared() -> None:
 
 
 def test_people_read_the_figures_in_a_line() -> None:
-    assert str(TUNING) == (
-        "measured 21 Nov 2026: 2 × 1, 9,100 tokens/s a lane, a batch costs 14 tokens; not beaten by 1 × 2"
-    )
+    figures = "9,100 tokens/s a lane, a batch costs 14 tokens; not beaten by 1 × 2"
+    assert str(TUNING) == f"measured 21 Nov 2026: 2 × 1, {figures}"
+    assert str(replace(TUNING, wide=2)) == f"measured 21 Nov 2026: 2 × 1, 2 threads for what is alone, {figures}"
 
 
 def test_what_is_written_is_read_under_the_same_conditions_alone(tmp_path: Path) -> None:
@@ -168,11 +181,12 @@ def test_two_machines_share_a_directory(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("found", "instead"),
     [
-        ('"version": 2', '"version": 1'),
+        ('"version": 3', '"version": 2'),
         ('"lanes": 2', '"lanes": 0'),
         ('"lanes": 2', '"lanes": "2"'),
         ('"lanes": 2', '"lanes": true'),
         ('"lanes": 2,', ""),
+        ('"wide": 0', '"wide": -2'),
         ('"fixed_tokens": 14.5', '"fixed_tokens": NaN'),
         ('"place_tokens": 0.06', '"place_tokens": -1.0'),
         ('"measured": "2026-11-21"', '"measured": "yesterday"'),
@@ -289,6 +303,16 @@ def test_a_real_measurement_of_every_candidate(prepared: Prepared) -> None:
     assert Split(tuning.lanes, tuning.threads) in splits
     assert tuning.tokens_per_second > 0
     assert min(tuning.fixed_tokens, tuning.place_tokens, tuning.square_tokens) >= 0
+    assert tuning.wide == 0, "nobody said that it may be in memory twice"
+
+
+def test_a_plan_has_a_wide_one_where_memory_is_to_spare(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = Plan(replace(ONE, lanes=8), replace(TUNING, lanes=8, wide=4))
+    assert planned.wide(prepared.directory, 8) == replace(ONE, lanes=2, threads=4)
+    assert Plan(ONE, TUNING).wide(prepared.directory, 8) is None
+    assert Plan(ONE, None).wide(prepared.directory, 8) is None
+    monkeypatch.setattr("sekisho.runtime.tuned.free_memory", lambda: 1000)
+    assert planned.wide(prepared.directory, 8) is None
 
 
 def test_without_room_for_a_second_copy_nothing_is_compared(prepared: Prepared) -> None:

@@ -55,7 +55,7 @@ class Cores:
     """Lends `count` cores. A lane that needs several waits until they are free, and nobody passes it meanwhile."""
 
     def __init__(self, count: int) -> None:
-        self._count = count
+        self.count = count
         self._free = count
         self._waiting: deque[_Waiting] = deque()
         self._urgent_run = 0
@@ -66,7 +66,7 @@ class Cores:
 
         urgent: whether the lane has interactive work; asked again whenever cores come free, while it waits.
         """
-        return _Lent(self, min(cores, self._count), urgent)
+        return _Lent(self, min(cores, self.count), urgent)
 
     def borrow(self, cores: int, urgent: Callable[[], bool]) -> None:
         """The beginning of `lent`."""
@@ -78,8 +78,16 @@ class Cores:
             self._waiting.append(mine)
         mine.granted.wait()
 
+    def borrow_now(self, cores: int) -> bool:
+        """As many cores if they are free and nobody waits for one; to be given back by `give_back`."""
+        with self._lock:
+            if cores > self._free or self._waiting:
+                return False
+            self._free -= cores
+            return True
+
     def give_back(self, cores: int) -> None:
-        """The end of `lent`."""
+        """The end of `lent` and of `borrow_now`."""
         with self._lock:
             self._free += cores
             while self._waiting and self._grant_next():

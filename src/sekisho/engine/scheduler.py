@@ -16,6 +16,7 @@ from sekisho.contract import Rows, Tokens
 from sekisho.engine.batching import Limits, budget, bulk_is_next, choose, reach
 from sekisho.engine.cores import Cores
 from sekisho.engine.ticket import Job, Result, Ticket
+from sekisho.engine.wide import Wide
 from sekisho.errors import InternalError, NotReady, OutOfMemory, Overloaded, SekishoError
 from sekisho.observability import (
     ATTENTION_PLACES,
@@ -27,6 +28,7 @@ from sekisho.observability import (
     QUEUE_TOKENS,
     REFUSED,
     TOKENS,
+    WIDE_BATCHES,
     logger,
 )
 from sekisho.runtime.model import Model
@@ -48,10 +50,12 @@ class Scheduler:
         max_queue_tokens: int,
         cores: Cores | None = None,
         threads: int = 1,
+        wide: Wide | None = None,
     ) -> None:
         """cores: shared by the models of this process; None: there is no other model.
 
         threads: cores that a lane keeps busy; 0 where its device computes elsewhere.
+        wide: where a batch is run that has more cores for itself; closed with the scheduler.
         """
         self._name = name
         self._model = model
@@ -59,6 +63,7 @@ class Scheduler:
         self._max_queue_tokens = max_queue_tokens
         self._cores = Cores(model.lanes * threads) if cores is None else cores
         self._threads = threads
+        self._wide = wide
         self._heads = model.contract.heads
         self._changed = threading.Condition()
         self._interactive: list[Job] = []
@@ -95,6 +100,8 @@ class Scheduler:
             ticket.fail(NotReady("The model is being unloaded: send the request again"))
         for lane in self._lanes:
             lane.join()
+        if self._wide is not None:
+            self._wide.close()
         self._metrics.queue_tokens.set(0)
 
     @property
@@ -140,8 +147,8 @@ class Scheduler:
             while self._await_work():
                 with self._cores.lent(self._threads, self._urgent):
                     batch = self._take()
-                    if batch:
-                        self._run(lane, batch)
+                    if batch and not self._run_wide(lane, batch):
+                        self._run(lane, batch, self._model, lane)
         except BaseException as error:
             self._metrics.lane_failures.inc()
             log.exception("lane_ended", model=self._name, lane=lane)
@@ -202,13 +209,35 @@ class Scheduler:
         self._metrics.queue_tokens.set(self._queued_tokens)
         return batch
 
-    def _run(self, lane: int, batch: list[Job]) -> None:
+    def _run_wide(self, lane: int, batch: list[Job]) -> bool:
+        """Run a batch on several cores where it is all there is and they are free; whether it was."""
+        wide = self._wide
+        if wide is None or not wide.ready or self._interactive or self._bulk:
+            return False
+        more = wide.threads - self._threads
+        if not self._cores.borrow_now(more):
+            return False
+        try:
+            taken = wide.take()
+            if taken is None:
+                return False
+            self._metrics.wide_batches.inc()
+            try:
+                self._run(lane, batch, *taken)
+            finally:
+                wide.leave(taken)
+        finally:
+            self._cores.give_back(more)
+        return True
+
+    def _run(self, lane: int, batch: list[Job], model: Model, place: int) -> None:
+        """place: the lane of `model`, which is the lane's own or the wide one."""
         began = time.perf_counter()
         heads = self._asked(batch) if self._heads else ()
         try:
-            outputs = self._model.run(lane, [job.tokens for job in batch], heads)
+            outputs = model.run(place, [job.tokens for job in batch], heads)
         except Exception as error:
-            self._recover(lane, batch, error)
+            self._recover(lane, batch, error, again=len(batch) > 1 or model is not self._model)
             return
         self._count(batch)
         self._deliver(batch, outputs, heads, began)
@@ -218,13 +247,13 @@ class Scheduler:
         asked = {name for job in batch for name in job.ticket.heads}
         return tuple(name for name in self._heads if name in asked)
 
-    def _recover(self, lane: int, batch: list[Job], error: Exception) -> None:
+    def _recover(self, lane: int, batch: list[Job], error: Exception, *, again: bool) -> None:
         """One text must not take its neighbours down: a batch of several that fails is run again one by one."""
         self._metrics.lane_failures.inc()
         log.error("batch_failed", model=self._name, rows=len(batch), error=f"{type(error).__name__}: {error}")
-        if len(batch) > 1:
+        if again:
             for job in batch:
-                self._run(lane, [job])
+                self._run(lane, [job], self._model, lane)
         else:
             batch[0].ticket.fail(_as_answer(error))
 
@@ -273,6 +302,7 @@ class _Metrics:
         self.queue_tokens = QUEUE_TOKENS.labels(name)
         self.refused = REFUSED.labels(name)
         self.tokens = TOKENS.labels(name)
+        self.wide_batches = WIDE_BATCHES.labels(name)
 
 
 def _as_answer(error: Exception) -> SekishoError:

@@ -20,8 +20,17 @@ def load_model(directory: Path, contract: Contract, choice: Choice, memory: int 
 
     Raises OutOfMemory, InternalError, ConversionFailed (another model's tokenizer, or one that needs an extra)."""
     tokenizer = TextTokenizer(directory, contract)
+    return LocalModel(contract, tokenizer, _opened(directory, contract, choice, memory))
+
+
+def load_again(model: LocalModel, directory: Path, choice: Choice) -> LocalModel:
+    """The same model under another choice, beside the first, whose tokenizer it shares. Raises as `load_model`."""
+    return model.beside(_opened(directory, model.contract, choice, None))
+
+
+def _opened(directory: Path, contract: Contract, choice: Choice, memory: int | None) -> Session:
     try:
-        session = _session(directory, contract, choice, memory)
+        return _session(directory, contract, choice, memory)
     except SekishoError:
         raise
     except MemoryError:
@@ -33,7 +42,6 @@ def load_model(directory: Path, contract: Contract, choice: Choice, memory: int 
                 f"{choice.device} has no memory for the model: unload another, or choose a smaller one"
             ) from error
         raise InternalError(f"{choice.engine} cannot load the prepared graph: {reason}") from error
-    return LocalModel(contract, tokenizer, session)
 
 
 def _session(directory: Path, contract: Contract, choice: Choice, memory: int | None) -> Session:

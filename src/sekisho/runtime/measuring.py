@@ -15,7 +15,7 @@ import numpy as np
 from sekisho.contract import Contract, Tokens
 from sekisho.errors import SekishoError
 from sekisho.runtime.model import Model
-from sekisho.runtime.tuning import Round, Split, Tuning, Verdict, in_tokens, is_busy, judge, why
+from sekisho.runtime.tuning import Round, Split, Tuning, Verdict, in_tokens, is_busy, judge, threads_alone, why
 from sekisho.runtime.tuning_cost import Cost, Sample, Size, fit
 
 Open = Callable[[Split], Model]
@@ -31,8 +31,7 @@ _CYCLE_SECONDS = 0.1
 _PASS_SECONDS = 0.4
 _LEAST_SHAPES = 3
 _LEAST_ROUNDS = 5
-#: A text that is run alone has up to so many tokens, and is run so often in a round.
-_SHORT = 64
+#: A text that is run alone, which is one of those few, is run so often in a round.
 _ALONE = 2
 
 
@@ -46,25 +45,35 @@ class Budget:
 
 
 def measure(
-    load: Open, splits: Sequence[Split], contract: Contract, room: Callable[[], bool], budget: Budget | None = None
+    load: Open,
+    splits: Sequence[Split],
+    contract: Contract,
+    room: Callable[[], bool],
+    budget: Budget | None = None,
+    *,
+    wide: bool = False,
 ) -> Tuning:
     """The best of `splits`, of which the first is kept unless another is clearly better, and what a batch costs on it.
 
     load: gives the model under a split; two are in memory at once, if `room` says so. Raises what `load` raises for the
     first split; a split that cannot be loaded is passed by.
+    wide: whether the model may stay in memory twice, so that a text alone is run under another split than many.
     """
     limits = budget or Budget()
     prior, *others = splits
     champion = _Timed(load(prior), prior, contract)
     until = time.perf_counter() + limits.most
     verdicts: dict[Split, Verdict] = {}
+    alone: dict[Split, float] = {}
     try:
         for split in others:
             if not room() or time.perf_counter() + 2 * champion.round_seconds > until:
                 break
             with suppress(SekishoError):  # no memory for it, above all
                 challenger = _Timed(load(split), split, contract)
-                verdicts[split], champion = _duel(champion, challenger, limits.usual, until)
+                timed = champion, challenger
+                verdicts[split], champion = _duel(champion, challenger, limits.usual, until, wide=wide)
+                alone |= {each.split: each.least_alone for each in timed}
         rate = champion.rate(limits.usual / 2, until)
         cost = in_tokens(champion.cost(limits.usual, until), packed=contract.packed)
     finally:
@@ -72,6 +81,7 @@ def measure(
     return Tuning(
         lanes=champion.split.lanes,
         threads=champion.split.threads,
+        wide=threads_alone(champion.split, alone) if wide and alone else 0,
         tokens_per_second=rate / champion.split.lanes,
         fixed_tokens=cost.fixed,
         place_tokens=cost.place,
@@ -93,12 +103,14 @@ class _Timed:
         self._packed = contract.packed
         self._rates: list[float] = []
         self.shares: list[float] = []
+        self.least_alone = float("inf")
         shapes = [*dict.fromkeys(tuple(min(one, contract.max_tokens) for one in batch) for batch in _BATCHES)]
         batches = {shape: _batch(shape, contract) for shape in shapes[:_LEAST_SHAPES]}
         self._run(batches)
         began = self._clock()
         self._run(batches)
         per_token = (self._clock() - began) / sum(map(sum, batches))
+        self._lone = [batch for shape, batch in batches.items() if len(shape) == 1]
         self._cycle = batches | _affordable(shapes, per_token, _CYCLE_SECONDS, contract)
         self._pass = batches | _affordable(shapes, per_token, _PASS_SECONDS, contract)
         self.round_seconds = per_token * sum(map(sum, self._cycle)) * 2
@@ -130,8 +142,9 @@ class _Timed:
 
     def alone(self) -> float:
         """Seconds of short texts one after the other, nothing else running."""
-        texts = [batch for shape, batch in self._cycle.items() if len(shape) == 1 and shape[0] <= _SHORT]
-        return sum(min(self._seconds(batch, time.perf_counter) for _ in range(_ALONE)) for batch in texts)
+        taken = sum(min(self._seconds(batch, time.perf_counter) for _ in range(_ALONE)) for batch in self._lone)
+        self.least_alone = min(self.least_alone, taken)
+        return taken
 
     def rate(self, usual: float, until: float) -> float:
         """Tokens a second of all lanes, in the median of what was seen; without what others took of the cores."""
@@ -167,7 +180,7 @@ class _Timed:
         return clock() - began
 
 
-def _duel(champion: _Timed, challenger: _Timed, usual: float, until: float) -> tuple[Verdict, _Timed]:
+def _duel(champion: _Timed, challenger: _Timed, usual: float, until: float, *, wide: bool) -> tuple[Verdict, _Timed]:
     """Rounds in which both take turns; the one that goes first changes. Closes the one that is not kept."""
     rounds: list[Round] = []
 
@@ -180,7 +193,7 @@ def _duel(champion: _Timed, challenger: _Timed, usual: float, until: float) -> t
     kept, left = champion, challenger
     try:
         _repeat(once, _LEAST_ROUNDS, usual, until)
-        verdict = judge(rounds)
+        verdict = judge(rounds, wide=wide)
         if verdict == "better":
             kept, left = challenger, champion
     finally:

@@ -79,5 +79,9 @@ class LocalModel:
         """Raises InvalidRequest for ids outside the vocabulary."""
         return self._tokenizer.decode(ids, skip_special=skip_special)
 
+    def beside(self, session: Session) -> LocalModel:
+        """The same model over another session."""
+        return LocalModel(self.contract, self._tokenizer, session)
+
     def close(self) -> None:
         self._session.close()

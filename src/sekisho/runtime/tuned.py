@@ -27,6 +27,8 @@ _ONE_AT_A_TIME = threading.Lock()
 #: What a second copy takes: its weights, mapped and in the engine's own order, and what it computes.
 _COPIES = 2
 _COMPUTED = 512 * 1024 * 1024
+#: A second copy that stays is at most this part of what is free.
+_SPARED = 8
 #: Weights that may be there twice where the system does not tell what is free.
 _SMALL = 256 * 1024 * 1024
 
@@ -37,6 +39,15 @@ class Plan:
 
     choice: Choice
     tuning: Tuning | None
+
+    def wide(self, directory: Path, cores: int) -> Choice | None:
+        """How the model is loaded once more, for a batch that has several cores for itself; None where it is not.
+
+        cores: those that inference may use. Not where its weights are more than a part of what is free.
+        """
+        if self.tuning is None or not self.tuning.wide or not _spare(directory):
+            return None
+        return replace(self.choice, lanes=max(1, cores // self.tuning.wide), threads=self.tuning.wide)
 
 
 def stored(directory: Path, contract: Contract, choice: Choice, machine: Machine, cores: int) -> Plan:
@@ -79,7 +90,7 @@ def _measure(directory: Path, contract: Contract, choice: Choice, machine: Machi
 
     splits = candidates(cores, Split(choice.lanes, choice.threads))
     try:
-        tuning = measure(load, splits, contract, lambda: _room(directory))
+        tuning = measure(load, splits, contract, lambda: _room(directory), wide=_spare(directory))
         write_tuning(directory, conditions(contract, choice, machine, cores), tuning)
     except SekishoError as error:
         log.warning("not_tuned", model=directory.parent.name, reason=error.message)
@@ -91,9 +102,19 @@ def _measure(directory: Path, contract: Contract, choice: Choice, machine: Machi
 
 def _room(directory: Path) -> bool:
     """Whether a second copy of the model fits beside the first."""
-    weights = sum((directory / name).stat().st_size for name in (GRAPH_FILE, WEIGHTS_FILE))
-    free = free_memory()
+    weights, free = _weights(directory), free_memory()
     return weights <= _SMALL if free is None else _COPIES * weights + _COMPUTED <= free
+
+
+def _spare(directory: Path) -> bool:
+    """Whether the model may stay in memory twice."""
+    weights, free = _weights(directory), free_memory()
+    return weights <= _SMALL if free is None else _SPARED * weights <= free
+
+
+def _weights(directory: Path) -> int:
+    """In bytes."""
+    return sum((directory / name).stat().st_size for name in (GRAPH_FILE, WEIGHTS_FILE))
 
 
 def conditions(contract: Contract, choice: Choice, machine: Machine, cores: int) -> Conditions:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from math import log2
@@ -60,6 +60,7 @@ class Round:
 class Tuning:
     """What was measured of a model on a machine, and what follows.
 
+    wide: threads of a batch that has as many cores for itself; 0: a lane's own are as good.
     tokens_per_second: of one lane while all are at work; where the machine was busy, by the processor time it got.
     fixed_tokens, place_tokens, square_tokens: what a batch costs beside its tokens (`BatchCost`).
     settled: False where the machine was too busy to tell.
@@ -68,6 +69,7 @@ class Tuning:
 
     lanes: int
     threads: int
+    wide: int
     tokens_per_second: float
     fixed_tokens: float
     place_tokens: float
@@ -82,8 +84,9 @@ class Tuning:
 
     def __str__(self) -> str:
         day = date.fromisoformat(self.measured)
+        wide = f", {self.wide} threads for what is alone" if self.wide else ""
         return (
-            f"measured {day.day} {day:%b %Y}: {Split(self.lanes, self.threads)}, "
+            f"measured {day.day} {day:%b %Y}: {Split(self.lanes, self.threads)}{wide}, "
             f"{self.tokens_per_second:,.0f} tokens/s a lane, a batch costs {self.fixed_tokens:.0f} tokens; "
             f"{self.reason}"
         )
@@ -98,11 +101,13 @@ def candidates(cores: int, prior: Split) -> list[Split]:
     return [prior, *others[:_OTHERS]]
 
 
-def judge(rounds: Sequence[Round]) -> Verdict:
+def judge(rounds: Sequence[Round], *, wide: bool = False) -> Verdict:
     """Whether the challenger is better by more than the rounds differ among themselves.
 
     Better: a twentieth more tokens a second, unless a text alone takes twice as long; or as many, and a text alone
     comes a fifth sooner. What is won has to be there in three rounds of four.
+
+    wide: a text alone will be run on whichever split is best for it, so the first alone counts.
     """
     if len(rounds) < _LEAST_ROUNDS:
         return "unsure"
@@ -110,9 +115,18 @@ def judge(rounds: Sequence[Round]) -> Verdict:
     if is_busy([each.share for each in rounds]) or high - low > _SPREAD * middle:
         return "unsure"
     _, wait, longest = _quartiles(rounds, lambda each: each.wait)
-    faster = low >= _FASTER and wait <= _LATER
-    sooner = middle >= 1 and longest <= _SOONER
+    faster = low >= _FASTER and (wide or wait <= _LATER)
+    sooner = not wide and middle >= 1 and longest <= _SOONER
     return "better" if faster or sooner else "not better"
+
+
+def threads_alone(kept: Split, seconds: Mapping[Split, float]) -> int:
+    """On how many threads a batch is run that is all there is; 0 where the split that is kept is as good.
+
+    seconds: that a text alone took under each split, the one that is kept included.
+    """
+    best = min(seconds, key=lambda split: seconds[split])
+    return best.threads if best.threads > kept.threads and seconds[best] <= _SOONER * seconds[kept] else 0
 
 
 def is_busy(shares: Sequence[float]) -> bool:

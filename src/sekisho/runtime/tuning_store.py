@@ -19,7 +19,7 @@ from typing import Any
 from sekisho.runtime.tuning import Tuning
 
 #: Raised when what is measured, or how it is read, changes: older files are measured again.
-_VERSION = 2
+_VERSION = 3
 
 #: Everything about machine and engine that the figures depend on, as JSON has it.
 Conditions = Mapping[str, str | int | float | None]
@@ -66,6 +66,7 @@ def _checked(tuning: Tuning) -> Tuning:
             raise TypeError(field.name)
     date.fromisoformat(tuning.measured)
     costs = (tuning.fixed_tokens, tuning.place_tokens, tuning.square_tokens)
-    if not (tuning.lanes >= 1 and tuning.threads >= 1 and tuning.tokens_per_second > 0 and all(x >= 0 for x in costs)):
+    counts = tuning.lanes >= 1 and tuning.threads >= 1 and tuning.wide >= 0
+    if not (counts and tuning.tokens_per_second > 0 and all(x >= 0 for x in costs)):
         raise ValueError("no figures of a model that ran")
     return tuning
