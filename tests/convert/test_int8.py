@@ -58,13 +58,13 @@ class Made:
     directory: Path
     contract: Contract
 
-    def rows(self, texts: list[Passage], *, int8: bool, alone: bool = False) -> Rows:
+    def rows(self, texts: list[Passage], *, int8: bool, alone: bool = False, cores: int = 1) -> Rows:
         """As a server would run it: int8 as its contract says, else ONNX Runtime's fp32."""
         contract = replace(self.contract, numbers="int8") if int8 else self.contract
         machine = this_machine()
         choice = choose(machine, "auto" if int8 else "onnxruntime", "int8" if int8 else "fp32", 1, contract)
         assert (choice.engine, choice.precision) == (("openvino", "int8") if int8 else ("onnxruntime", "fp32"))
-        model = load_model(self.directory, contract, choice)
+        model = load_model(self.directory, contract, replace(choice, threads=cores))
         tokens = model.encode(texts, "end")
         batches = [[one] for one in tokens] if alone else [tokens]
         rows = np.vstack([model.run(0, batch)[0] for batch in batches])
@@ -114,6 +114,7 @@ def test_every_family_stays_near_fp32_alone_and_among_others(make: Make, name: s
         assert cosines(rows, alone).min() >= 0.9999, "a text must not see its neighbours' scales"
         if name != "tiny-gemma-both-ways":  # some of its texts differ in the last bits, for a reason not found yet
             np.testing.assert_array_equal(rows, alone)
+        np.testing.assert_array_equal(alone, made.rows(texts, int8=True, alone=True, cores=2))
     else:
         spread = float(reference.std())
         assert np.abs(rows - reference).max() <= LOGIT * spread
