@@ -243,8 +243,8 @@ def test_a_rerankers_logits_are_the_files_own(source: Path, opset: int) -> None:
     model.close()
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     for row, one in zip(scores, tokens, strict=True):
-        ids = np.array([one.ids])
-        types = np.array([one.type_ids if one.type_ids is not None else [0] * len(one)])
+        ids = np.array([one.ids], np.int64)
+        types = np.array([one.type_ids if one.type_ids is not None else [0] * len(one)], np.int64)
         given = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": types}
         assert np.allclose(session.run(None, given)[0][0], row, atol=1e-4)
     assert scores.std() > 0.01
