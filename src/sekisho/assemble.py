@@ -21,7 +21,7 @@ from sekisho.catalog.registry import Registry, Spec, load_registry, registry_pat
 from sekisho.catalog.variants import Processor
 from sekisho.contract import DYNAMIC_INT8, Contract, Passage, Rows
 from sekisho.convert.proving import Run
-from sekisho.engine.batching import Limits
+from sekisho.engine.batching import Limits, yielding_tokens
 from sekisho.engine.cached import CachedEngine
 from sekisho.engine.cached_upstream import CachedUpstream
 from sekisho.engine.cores import Cores
@@ -193,8 +193,10 @@ def _limits(settings: Settings, device: Device, tuning: Tuning | None, *, packed
     """A card runs few large batches. Its figures are estimates, which no card was there to try."""
     tokens = batch_tokens(settings.batch_tokens, device)
     if device.kind not in {"cuda", "migraphx"}:
-        cost = BatchCost.usual(packed=packed) if tuning is None else tuning.cost(packed=packed)
-        return Limits(tokens, cost=cost)
+        if tuning is None:
+            return Limits(tokens, cost=BatchCost.usual(packed=packed))
+        cost = tuning.cost(packed=packed)
+        return Limits(tokens, yielding_tokens=yielding_tokens(tuning.tokens_per_second, cost), cost=cost)
     cost = BatchCost.usual(packed=packed, fixed=_DEVICE_START)
     return Limits(tokens, yielding_tokens=max(tokens // 4, 1), cost=cost, window=_DEVICE_WINDOW)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sekisho.engine.batching import Limits, budget, bulk_is_next, choose, reach
+from sekisho.engine.batching import Limits, budget, bulk_is_next, choose, reach, yielding_tokens
 from sekisho.runtime.batch_cost import BatchCost
 
 lengths_of_jobs = st.lists(st.integers(1, 300), min_size=1, max_size=80)
@@ -113,11 +113,11 @@ def test_a_packed_graph_keeps_a_long_text_apart_from_many_short_ones() -> None:
     ("waiting", "idle", "yielding", "expected"),
     [
         (10_000, 0, False, 1024),
-        (10_000, 0, True, 384),
+        (10_000, 0, True, 192),
         (10_000, 3, False, 1024),
         (1_000, 1, False, 500),
         (1_001, 1, False, 501),
-        (1_000, 1, True, 384),
+        (1_000, 1, True, 192),
         (200, 1, False, 128),
         (200, 0, False, 200),
         (5, 7, False, 128),
@@ -125,6 +125,16 @@ def test_a_packed_graph_keeps_a_long_text_apart_from_many_short_ones() -> None:
 )
 def test_what_idle_lanes_could_run_is_left_for_them(waiting: int, idle: int, yielding: bool, expected: int) -> None:
     assert budget(waiting, idle, Limits(), yielding=yielding) == expected
+
+
+@pytest.mark.parametrize(
+    ("rate", "fixed", "expected"),
+    [(7000, 35, 210), (20_000, 35, 384), (1000, 35, 105), (100, 8, 24), (100, 500, 384)],
+)
+def test_bulk_keeps_a_lane_for_thirty_milliseconds_or_three_times_its_start(
+    rate: float, fixed: float, expected: int
+) -> None:
+    assert yielding_tokens(rate, BatchCost(fixed)) == expected
 
 
 @pytest.mark.parametrize(
