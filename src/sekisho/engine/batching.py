@@ -22,8 +22,8 @@ from sekisho.runtime.batch_cost import BatchCost
 _CHARGED = 0.5
 
 
-#: How long bulk may keep a lane from interactive requests that are about, and what its batches are in tokens at most, as
-#: multiples of what starting one costs at least, and where nothing was measured.
+#: How long bulk may keep a lane from interactive requests that are about; tokens of its batches then: the most, the
+#: least as a multiple of what starting one costs, and where nothing was measured.
 _YIELDING_SECONDS, _YIELDING_MOST, _YIELDING_STARTS, _YIELDING_USUAL = 0.03, 384, 3, 192
 
 #: Where padding is cheap, short requests are batched among this share of those that wait, the older ones, and among so
