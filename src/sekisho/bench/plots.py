@@ -14,7 +14,7 @@ from sekisho.bench.stages import STAGES
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_SIZE = (7.0, 4.2)
+_SIZE = (7.0, 4.8)
 _DOTS_PER_INCH = 120
 
 
@@ -50,7 +50,12 @@ def _against_clients(axes: Axes, curves: Mapping[str, Curve]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(clients, [f"{count:,}" for count in clients])
     axes.set_xlabel("clients, one text a request")
-    axes.legend()
+    _legend_below(axes, columns=2)
+
+
+def _legend_below(axes: Axes, columns: int) -> None:
+    """Where it hides no line."""
+    axes.legend(ncols=columns, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.15))
 
 
 def _throughput(curves: Mapping[str, Curve], axes: Axes) -> None:
@@ -95,7 +100,7 @@ def _stages(stages: Mapping[str, Mapping[str, float]], axes: Axes) -> None:
         axes.barh(labels, shares, left=left, label=stage)
         left = [before + share for before, share in zip(left, shares, strict=True)]
     axes.set_xlabel("percent of a request's time, medians")
-    axes.legend(ncols=3, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.15))
+    _legend_below(axes, columns=3)
 
 
 def _memory(memory: list[tuple[float, float]], axes: Axes) -> None:
