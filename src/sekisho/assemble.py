@@ -243,7 +243,7 @@ def assemble(settings: Settings) -> Parts:
         model = load_model(prepared.directory, contract, choice, device_memory(settings))
         limits = _limits(settings, choice.device, planned.tuning, packed=contract.packed)
         threads = choice.threads if choice.device == CPU else 0
-        wide = _wide(spec.name, model, prepared.directory, planned.wide(prepared.directory, cores.count))
+        wide = _wide(spec.name, model, prepared.directory, planned.wide)
         scheduler = Scheduler(spec.name, model, limits, settings.max_queue_tokens, cores, threads, wide)
         local = LocalEngine(model, scheduler, tokenizing, settings.max_request_tokens)
         if results is None:

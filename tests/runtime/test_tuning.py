@@ -23,7 +23,7 @@ from sekisho.runtime.machine import Machine, this_machine
 from sekisho.runtime.measuring import Budget, measure
 from sekisho.runtime.model import Model
 from sekisho.runtime.select import Choice, plan_lanes
-from sekisho.runtime.tuned import Plan, conditions, stored, tuned
+from sekisho.runtime.tuned import conditions, stored, tuned
 from sekisho.runtime.tuning import Round, Split, Tuning, candidates, in_tokens, judge, threads_alone, why
 from sekisho.runtime.tuning_cost import Cost, Sample, Size, fit
 from sekisho.runtime.tuning_store import read_tuning, write_tuning
@@ -307,12 +307,19 @@ def test_a_real_measurement_of_every_candidate(prepared: Prepared) -> None:
 
 
 def test_a_plan_has_a_wide_one_where_memory_is_to_spare(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
-    planned = Plan(replace(ONE, lanes=8), replace(TUNING, lanes=8, wide=4))
-    assert planned.wide(prepared.directory, 8) == replace(ONE, lanes=2, threads=4)
-    assert Plan(ONE, TUNING).wide(prepared.directory, 8) is None
-    assert Plan(ONE, None).wide(prepared.directory, 8) is None
+    machine = this_machine()
+
+    def wide() -> Choice | None:
+        return stored(prepared.directory, prepared.contract, ONE, machine, 8).wide
+
+    assert wide() is None, "nothing was measured"
+    measured = replace(TUNING, lanes=8)
+    write_tuning(prepared.directory, conditions(prepared.contract, ONE, machine, 8), measured)
+    assert wide() is None
+    write_tuning(prepared.directory, conditions(prepared.contract, ONE, machine, 8), replace(measured, wide=4))
+    assert wide() == replace(ONE, lanes=2, threads=4)
     monkeypatch.setattr("sekisho.runtime.tuned.free_memory", lambda: 1000)
-    assert planned.wide(prepared.directory, 8) is None
+    assert wide() is None
 
 
 def test_without_room_for_a_second_copy_nothing_is_compared(prepared: Prepared) -> None:

@@ -14,7 +14,6 @@ from sekisho.assemble import device_memory, open_catalog, plan
 from sekisho.catalog.registry import Spec
 from sekisho.contract import Passage, Tokens
 from sekisho.runtime.load import load_again, load_model
-from sekisho.runtime.machine import this_machine
 from sekisho.runtime.select import batch_tokens
 from sekisho.service.prompts import prompt_for, with_prompt
 from sekisho.settings import Settings
@@ -39,7 +38,7 @@ class Ideal:
         self.choice = planned.choice
         self._batch_tokens = max(_BATCH_TOKENS, batch_tokens(settings.batch_tokens, self.choice.device))
         self._model = load_model(prepared.directory, self.contract, self.choice, device_memory(settings))
-        wide = planned.wide(prepared.directory, settings.threads or this_machine().cores)
+        wide = planned.wide
         self._alone = self._model if wide is None else load_again(self._model, prepared.directory, wide)
         self._prompt = prompt_for(spec, None)
 

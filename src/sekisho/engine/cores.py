@@ -55,7 +55,7 @@ class Cores:
     """Lends `count` cores. A lane that needs several waits until they are free, and nobody passes it meanwhile."""
 
     def __init__(self, count: int) -> None:
-        self.count = count
+        self._count = count
         self._free = count
         self._waiting: deque[_Waiting] = deque()
         self._urgent_run = 0
@@ -66,7 +66,7 @@ class Cores:
 
         urgent: whether the lane has interactive work; asked again whenever cores come free, while it waits.
         """
-        return _Lent(self, min(cores, self.count), urgent)
+        return _Lent(self, min(cores, self._count), urgent)
 
     def borrow(self, cores: int, urgent: Callable[[], bool]) -> None:
         """The beginning of `lent`."""

@@ -35,19 +35,15 @@ _SMALL = 256 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Plan:
-    """choice: as it is to be loaded; tuning: None where nothing was measured and lanes are as a rule says."""
+    """choice: as it is to be loaded; tuning: None where nothing was measured and lanes are as a rule says.
+
+    wide: how the model is loaded once more, for a batch that has several cores for itself; None where it is not, as
+    where its weights are more than a part of what is free.
+    """
 
     choice: Choice
     tuning: Tuning | None
-
-    def wide(self, directory: Path, cores: int) -> Choice | None:
-        """How the model is loaded once more, for a batch that has several cores for itself; None where it is not.
-
-        cores: those that inference may use. Not where its weights are more than a part of what is free.
-        """
-        if self.tuning is None or not self.tuning.wide or not _spare(directory):
-            return None
-        return replace(self.choice, lanes=max(1, cores // self.tuning.wide), threads=self.tuning.wide)
+    wide: Choice | None = None
 
 
 def stored(directory: Path, contract: Contract, choice: Choice, machine: Machine, cores: int) -> Plan:
@@ -55,7 +51,10 @@ def stored(directory: Path, contract: Contract, choice: Choice, machine: Machine
     tuning = read_tuning(directory, conditions(contract, choice, machine, cores))
     if tuning is None:
         return Plan(choice, None)
-    return Plan(replace(choice, lanes=tuning.lanes, threads=tuning.threads), tuning)
+    wide = None
+    if tuning.wide and _spare(directory):
+        wide = replace(choice, lanes=max(1, cores // tuning.wide), threads=tuning.wide)
+    return Plan(replace(choice, lanes=tuning.lanes, threads=tuning.threads), tuning, wide)
 
 
 def tuned(
