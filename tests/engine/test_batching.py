@@ -129,7 +129,7 @@ def test_what_idle_lanes_could_run_is_left_for_them(waiting: int, idle: int, yie
 
 @pytest.mark.parametrize(
     ("rate", "fixed", "expected"),
-    [(7000, 35, 210), (20_000, 35, 384), (1000, 35, 105), (100, 8, 24), (100, 500, 384)],
+    [(7000, 35, 210), (20_000, 35, 600), (1000, 35, 105), (100, 8, 24), (100, 500, 1500)],
 )
 def test_bulk_keeps_a_lane_for_thirty_milliseconds_or_three_times_its_start(
     rate: float, fixed: float, expected: int

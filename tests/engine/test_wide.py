@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import numpy as np
 
-from sekisho.engine.cores import Cores
+from sekisho.engine.cores import Cores, Work
 from sekisho.engine.ticket import Result
 from sekisho.engine.wide import Wide
 from sekisho.errors import OutOfMemory
@@ -63,7 +63,7 @@ def test_another_models_batch_keeps_its_core() -> None:
         cores, over = Cores(2), FakeModel()
         async with bench(lambda: over, cores) as on:
             await until_ready(on)
-            with cores.lent(1, lambda: True):
+            with cores.lent(1, Work):
                 await on.submit(text(1, 9))
             assert (len(over.batches), len(on.model.batches)) == (0, 1)
             await on.submit(text(2, 9))

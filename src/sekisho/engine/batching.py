@@ -22,9 +22,9 @@ from sekisho.runtime.batch_cost import BatchCost
 _CHARGED = 0.5
 
 
-#: How long bulk may keep a lane from interactive requests that are about; tokens of its batches then: the most, the
-#: least as a multiple of what starting one costs, and where nothing was measured.
-_YIELDING_SECONDS, _YIELDING_MOST, _YIELDING_STARTS, _YIELDING_USUAL = 0.03, 384, 3, 192
+#: How long bulk may keep a lane from interactive requests that are about; tokens of its batches then: the least as a
+#: multiple of what starting one costs, and where nothing was measured.
+_YIELDING_SECONDS, _YIELDING_STARTS, _YIELDING_USUAL = 0.03, 3, 192
 
 #: Where padding is cheap, short requests are batched among this share of those that wait, the older ones, and among so
 #: many at least: what is left out waits for fewer batches. Simulated for 64 and 256 clients with a text each, share of
@@ -82,7 +82,7 @@ def yielding_tokens(tokens_per_second: float, cost: BatchCost) -> int:
     tokens_per_second: of a lane. As long as starting it is not the better part of its cost.
     """
     lasting = round(_YIELDING_SECONDS * tokens_per_second)
-    return min(_YIELDING_MOST, max(lasting, math.ceil(_YIELDING_STARTS * cost.fixed)))
+    return max(lasting, math.ceil(_YIELDING_STARTS * cost.fixed))
 
 
 def budget(waiting_tokens: int, idle_lanes: int, limits: Limits, *, yielding: bool) -> int:

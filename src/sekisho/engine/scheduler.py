@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from sekisho.arrays import tokens_run
 from sekisho.contract import Rows, Tokens
 from sekisho.engine.batching import Limits, budget, bulk_is_next, choose, reach
-from sekisho.engine.cores import Cores
+from sekisho.engine.cores import Cores, Work
 from sekisho.engine.ticket import Job, Result, Ticket
 from sekisho.engine.wide import Wide
 from sekisho.errors import InternalError, NotReady, OutOfMemory, Overloaded, SekishoError
@@ -35,8 +35,8 @@ from sekisho.runtime.model import Model
 
 log = logger(__name__)
 
-#: How long after the last interactive request bulk still runs in small batches.
-_YIELDING_SECONDS = 1.0
+#: What the time of cores given to interactive requests counts beside that given to bulk, while both wait.
+_INTERACTIVE_WEIGHT = 3.0
 
 
 class Scheduler:
@@ -70,7 +70,8 @@ class Scheduler:
         self._bulk: list[Job] = []
         self._queued_tokens = 0
         self._interactive_run = 0
-        self._last_interactive = -_YIELDING_SECONDS
+        self._interactive_work = Work(_INTERACTIVE_WEIGHT)
+        self._bulk_work = Work()
         self._idle = 0
         self._closing = False
         self._metrics = _Metrics(name)
@@ -130,7 +131,7 @@ class Scheduler:
                 self._bulk.extend(jobs)
             else:
                 self._interactive.extend(jobs)
-                self._last_interactive = ticket.queued
+                self._cores.interactive_came()
             self._queued_tokens += tokens
             self._metrics.queue_tokens.set(self._queued_tokens)
             self._changed.notify(len(jobs))
@@ -145,10 +146,13 @@ class Scheduler:
         batch: list[Job] = []
         try:
             while self._await_work():
-                with self._cores.lent(self._threads, self._urgent):
-                    batch = self._take()
-                    if batch and not self._run_wide(lane, batch):
-                        self._run(lane, batch, self._model, lane)
+                with self._cores.lent(self._threads, self._wanted) as loan:
+                    while batch := self._take():
+                        loan.spend(self._work_of(batch))
+                        if not self._run_wide(lane, batch):
+                            self._run(lane, batch, self._model, lane)
+                        if not loan.keep():
+                            break
         except BaseException as error:
             self._metrics.lane_failures.inc()
             log.exception("lane_ended", model=self._name, lane=lane)
@@ -169,8 +173,11 @@ class Scheduler:
                 self._idle -= 1
         return False
 
-    def _urgent(self) -> bool:
-        return bool(self._interactive)
+    def _wanted(self) -> Work:
+        return self._interactive_work if self._interactive else self._bulk_work
+
+    def _work_of(self, batch: list[Job]) -> Work:
+        return self._bulk_work if batch[0].ticket.bulk else self._interactive_work
 
     def _take(self) -> list[Job]:
         """The next batch; empty where another lane has taken the rest."""
@@ -198,7 +205,7 @@ class Scheduler:
         self._interactive_run = 0 if bulk else self._interactive_run + 1
         window = queue[: self._limits.window]
         lengths = [len(job.tokens) for job in window]
-        yielding = bulk and time.perf_counter() - self._last_interactive < _YIELDING_SECONDS
+        yielding = bulk and self._cores.interactive_about
         most = budget(sum(lengths), self._idle, self._limits, yielding=yielding)
         older = reach([job.ticket for job in window], self._limits, bulk=bulk)
         chosen = choose(lengths[:older], self._limits, most)
@@ -215,7 +222,8 @@ class Scheduler:
         if wide is None or not wide.ready or self._interactive or self._bulk:
             return False
         more = wide.threads - self._threads
-        if not self._cores.borrow_now(more):
+        work = self._work_of(batch)
+        if not self._cores.borrow_now(more, work):
             return False
         try:
             taken = wide.take()
@@ -227,7 +235,7 @@ class Scheduler:
             finally:
                 wide.leave(taken)
         finally:
-            self._cores.give_back(more)
+            self._cores.give_back(more, work)
         return True
 
     def _run(self, lane: int, batch: list[Job], model: Model, place: int) -> None:

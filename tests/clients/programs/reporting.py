@@ -98,42 +98,33 @@ def seen(step):
 
 
 @contextmanager
-def full_queue(url, limit, *, until_refused=False, refilled=False):
+def full_queue(url, limit, *, until_refused=False):
     """While this lasts, more than `limit` tokens wait in the server's queue: a client with a large request hangs on.
 
-    until_refused: it hangs up as soon as the server has refused somebody, not at the end of the block.
-    refilled: more clients come as the queue empties.
+    until_refused: all hang up as soon as the server has refused somebody, not at the end of the block.
+    More clients come as the queue empties, so that it is full however long the block takes to ask.
     """
     refused = _metric(url, "sekisho_refused_total")
     connections = [_large_request(url)]
     _wait(lambda: _metric(url, "sekisho_queue_tokens") > limit)
     done = threading.Event()
 
-    def refill():
+    def keep_full():
         while not done.wait(0.01):
+            if until_refused and _metric(url, "sekisho_refused_total") > refused:
+                break
             if _metric(url, "sekisho_queue_tokens") <= limit:
                 connections.append(_large_request(url))
+        for connection in connections:
+            connection.close()
 
-    filling = threading.Thread(target=refill, daemon=True)
-    if refilled:
-        filling.start()
-
-    def hang_up():
-        _wait(lambda: _metric(url, "sekisho_refused_total") > refused)
-        connections[0].close()
-
-    watching = threading.Thread(target=hang_up, daemon=True)
-    if until_refused:
-        watching.start()
+    filling = threading.Thread(target=keep_full, daemon=True)
+    filling.start()
     try:
         yield
     finally:
         done.set()
-        for thread, used in ((filling, refilled), (watching, until_refused)):
-            if used:
-                thread.join()
-        for connection in connections:
-            connection.close()
+        filling.join()
         _wait(lambda: not _metric(url, "sekisho_queue_tokens"))
 
 
