@@ -209,6 +209,19 @@ def test_a_lane_goes_on_while_it_is_its_turn_anyway() -> None:
     again.end()
 
 
+def test_who_had_everything_to_itself_owes_nobody_anything() -> None:
+    clock = Clock()
+    cores = Cores(1, clock)
+    first, second = Work(), Work()
+    with cores.lent(1, lambda: first) as loan:
+        for _ in range(100):
+            clock.now += 1.0
+            assert loan.keep()
+    assert first.had == 100.0
+    had = kept_busy(cores, clock, [(first, 0.01), (second, 0.01)], 102.0)
+    assert had == pytest.approx([1.0, 1.0], rel=0.1)
+
+
 def test_cores_that_came_free_one_by_one_are_not_given_back_at_once() -> None:
     clock = Clock()
     cores = Cores(2, clock)

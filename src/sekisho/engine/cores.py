@@ -152,7 +152,10 @@ class Cores:
             now = self.clock()
             done.settle(now)
             rank = self._rank(wanted)
-            return all(other is wanted or rank < self._rank(other) for other in self._asked(now))
+            if not all(other is wanted or rank < self._rank(other) for other in self._asked(now)):
+                return False
+            self._begin = max(wanted.had, self._begin)  # it is served once more
+            return True
 
     def give_back(self, cores: int, work: Work) -> None:
         """The end of `lent` and of `borrow_now`."""

@@ -81,7 +81,7 @@ def failures(use, of, *, ranks=False, leave_out=()):
 
 def _overloaded(attempt):
     for _ in range(3):
-        with full_queue(os.environ["TINY_URL"], int(os.environ["TINY_QUEUE"]), refilled=True):
+        with full_queue(os.environ["TINY_URL"], int(os.environ["TINY_QUEUE"])):
             found = attempt()
         if found["type"] is not None:
             break
@@ -98,21 +98,16 @@ def seen(step):
 
 
 @contextmanager
-def full_queue(url, limit, *, until_refused=False):
-    """While this lasts, more than `limit` tokens wait in the server's queue: a client with a large request hangs on.
-
-    until_refused: all hang up as soon as the server has refused somebody, not at the end of the block.
-    More clients come as the queue empties, so that it is full however long the block takes to ask.
+def full_queue(url, limit):
+    """More than `limit` tokens wait in the server's queue: a client with a large request hangs on, and more of them
+    come as the queue empties, however long the block takes to ask. Gives a function that makes all of them hang up.
     """
-    refused = _metric(url, "sekisho_refused_total")
     connections = [_large_request(url)]
     _wait(lambda: _metric(url, "sekisho_queue_tokens") > limit)
-    done = threading.Event()
+    over = threading.Event()
 
     def keep_full():
-        while not done.wait(0.01):
-            if until_refused and _metric(url, "sekisho_refused_total") > refused:
-                break
+        while not over.wait(0.01):
             if _metric(url, "sekisho_queue_tokens") <= limit:
                 connections.append(_large_request(url))
         for connection in connections:
@@ -121,9 +116,9 @@ def full_queue(url, limit, *, until_refused=False):
     filling = threading.Thread(target=keep_full, daemon=True)
     filling.start()
     try:
-        yield
+        yield over.set
     finally:
-        done.set()
+        over.set()
         filling.join()
         _wait(lambda: not _metric(url, "sekisho_queue_tokens"))
 
