@@ -33,6 +33,12 @@ async def until_ready(on: Bench) -> None:
     over = on.scheduler._wide
     assert over is not None
     await until(lambda: over.ready)
+    await until_rested(on)
+
+
+async def until_rested(on: Bench) -> None:
+    """An answer comes a moment before its lane has given its core back."""
+    await until(lambda: on.scheduler._idle == on.model.lanes)
 
 
 def test_what_is_alone_runs_on_several_cores_and_what_is_not_on_its_lane() -> None:
@@ -45,6 +51,7 @@ def test_what_is_alone_runs_on_several_cores_and_what_is_not_on_its_lane() -> No
             np.testing.assert_array_equal(result.outputs[0], [row_of(text(1, 9).ids)])
             assert (len(over.batches), len(on.model.batches), on.metric(_WIDE)) == (1, 0, 1)
 
+            await until_rested(on)
             over.hold()
             first = asyncio.create_task(on.submit(text(2, 9)))
             await until(lambda: over.running == 1)
@@ -66,6 +73,7 @@ def test_another_models_batch_keeps_its_core() -> None:
             with cores.lent(1, Work):
                 await on.submit(text(1, 9))
             assert (len(over.batches), len(on.model.batches)) == (0, 1)
+            await until_rested(on)
             await on.submit(text(2, 9))
             assert len(over.batches) == 1
 
@@ -82,6 +90,7 @@ def test_a_batch_that_fails_there_is_run_again_on_its_lane_text_by_text() -> Non
             assert isinstance(result, Result)
             np.testing.assert_array_equal(result.outputs[0], [row_of(text(number, 9).ids) for number in (1, 2)])
             assert [len(batch) for batch in on.model.batches] == [1, 1]
+            await until_rested(on)
             await on.submit(text(3, 9))
             assert len(over.batches) == 2, "its lane was handed back"
             assert len(on.model.batches) == 3

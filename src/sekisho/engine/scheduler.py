@@ -151,7 +151,7 @@ class Scheduler:
                         loan.spend(self._work_of(batch))
                         if not self._run_wide(lane, batch):
                             self._run(lane, batch, self._model, lane)
-                        if not loan.keep():
+                        if not (self._has_work and loan.keep()):
                             break
         except BaseException as error:
             self._metrics.lane_failures.inc()
@@ -166,12 +166,16 @@ class Scheduler:
         with self._changed:
             while not self._closing:
                 self._drop_departed()
-                if self._interactive or self._bulk:
+                if self._has_work:
                     return True
                 self._idle += 1
                 self._changed.wait()
                 self._idle -= 1
         return False
+
+    @property
+    def _has_work(self) -> bool:
+        return bool(self._interactive or self._bulk)
 
     def _wanted(self) -> Work:
         return self._interactive_work if self._interactive else self._bulk_work
@@ -183,7 +187,7 @@ class Scheduler:
         """The next batch; empty where another lane has taken the rest."""
         with self._changed:
             self._drop_departed()
-            return self._pick() if self._interactive or self._bulk else []
+            return self._pick() if self._has_work else []
 
     def _drop_departed(self) -> None:
         """Only the jobs that could be chosen now are looked at; the rest will be when their turn comes."""
@@ -219,7 +223,7 @@ class Scheduler:
     def _run_wide(self, lane: int, batch: list[Job]) -> bool:
         """Run a batch on several cores where it is all there is and they are free; whether it was."""
         wide = self._wide
-        if wide is None or not wide.ready or self._interactive or self._bulk:
+        if wide is None or not wide.ready or self._has_work:
             return False
         more = wide.threads - self._threads
         work = self._work_of(batch)

@@ -98,17 +98,24 @@ def seen(step):
 
 
 @contextmanager
-def full_queue(url, limit):
-    """More than `limit` tokens wait in the server's queue: a client with a large request hangs on, and more of them
-    come as the queue empties, however long the block takes to ask. Gives a function that makes all of them hang up.
+def full_queue(url, limit, *, until_refused=False):
+    """More than `limit` tokens wait in the server's queue: a client with a large request hangs on, and others come as
+    it empties, however long the block takes to ask.
+
+    until_refused: they hang up as soon as the server has refused somebody, not at the end of the block.
     """
+    refused = _metric(url, "sekisho_refused_total")
     connections = [_large_request(url)]
     _wait(lambda: _metric(url, "sekisho_queue_tokens") > limit)
     over = threading.Event()
 
     def keep_full():
+        # A large request that finds an empty queue is let in; beside others it would be refused itself.
+        least = 0 if until_refused else limit
         while not over.wait(0.01):
-            if _metric(url, "sekisho_queue_tokens") <= limit:
+            if until_refused and _metric(url, "sekisho_refused_total") > refused:
+                break
+            if _metric(url, "sekisho_queue_tokens") <= least:
                 connections.append(_large_request(url))
         for connection in connections:
             connection.close()
@@ -116,7 +123,7 @@ def full_queue(url, limit):
     filling = threading.Thread(target=keep_full, daemon=True)
     filling.start()
     try:
-        yield over.set
+        yield
     finally:
         over.set()
         filling.join()
