@@ -16,17 +16,22 @@ def draw(report: Mapping[str, Any], target: Path) -> None:
     samples, found = report["samples"], report["windows"]
     minutes = [sample["at"] / 60 for sample in samples]
     memory.plot(minutes, [sample["resident_mib"] for sample in samples])
-    memory.set(ylabel="resident, MiB", ylim=(0, None))
+    memory.set(ylabel="resident, MiB", ylim=(0, 1.1 * max(sample["resident_mib"] for sample in samples)))
     for stream in dict.fromkeys(window["stream"] for window in found):
         own = [window for window in found if window["stream"] == stream]
         middle = [(window["at"] + report["sizes"]["window"] / 2) / 60 for window in own]
         (drawn,) = latency.plot(middle, [window["p99"] for window in own], label=stream)
         latency.plot(middle, [window["p50"] for window in own], color=drawn.get_color(), linestyle=":")
     latency.set(ylabel="ms: p99, and p50 dotted", yscale="log")
-    latency.legend(fontsize="small", ncols=2)
+    _legend_below(latency)
     cores.plot(minutes, [sample["cores"] for sample in samples], label="cores used by the server")
     slowness = [sample["yardstick"] / samples[0]["yardstick"] for sample in samples]
     cores.plot(minutes, slowness, linewidth=0.7, label="time of a fixed piece of work ÷ its first")
     cores.set(xlabel="minutes", ylim=(0, None))
-    cores.legend(fontsize="small")
+    _legend_below(cores, -0.16)
     figure.savefig(target, dpi=110)
+
+
+def _legend_below(axes: Any, distance: float = -0.02) -> None:
+    """Where it hides no curve. distance: of the axes' height."""
+    axes.legend(fontsize="small", ncols=3, loc="upper center", bbox_to_anchor=(0.5, distance), frameon=False)
