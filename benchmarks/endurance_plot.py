@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sekisho.bench.plots import legend_below
+
 
 def draw(report: Mapping[str, Any], target: Path) -> None:
     """Write a PNG of what `soak.report` gave."""
@@ -23,15 +25,10 @@ def draw(report: Mapping[str, Any], target: Path) -> None:
         (drawn,) = latency.plot(middle, [window["p99"] for window in own], label=stream)
         latency.plot(middle, [window["p50"] for window in own], color=drawn.get_color(), linestyle=":")
     latency.set(ylabel="ms: p99, and p50 dotted", yscale="log")
-    _legend_below(latency)
+    legend_below(latency, columns=3, distance=0.02)
     cores.plot(minutes, [sample["cores"] for sample in samples], label="cores used by the server")
     slowness = [sample["yardstick"] / samples[0]["yardstick"] for sample in samples]
     cores.plot(minutes, slowness, linewidth=0.7, label="time of a fixed piece of work ÷ its first")
     cores.set(xlabel="minutes", ylim=(0, None))
-    _legend_below(cores, -0.16)
+    legend_below(cores, columns=3)
     figure.savefig(target, dpi=110)
-
-
-def _legend_below(axes: Any, distance: float = -0.02) -> None:
-    """Where it hides no curve. distance: of the axes' height."""
-    axes.legend(fontsize="small", ncols=3, loc="upper center", bbox_to_anchor=(0.5, distance), frameon=False)

@@ -50,12 +50,12 @@ def _against_clients(axes: Axes, curves: Mapping[str, Curve]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(clients, [f"{count:,}" for count in clients])
     axes.set_xlabel("clients, one text a request")
-    _legend_below(axes, columns=2)
+    legend_below(axes, columns=2)
 
 
-def _legend_below(axes: Axes, columns: int) -> None:
-    """Where it hides no line."""
-    axes.legend(ncols=columns, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.15))
+def legend_below(axes: Axes, columns: int, distance: float = 0.15) -> None:
+    """Where it hides no line. distance: of the axes' height, for what is written between."""
+    axes.legend(ncols=columns, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -distance))
 
 
 def _throughput(curves: Mapping[str, Curve], axes: Axes) -> None:
@@ -100,7 +100,7 @@ def _stages(stages: Mapping[str, Mapping[str, float]], axes: Axes) -> None:
         axes.barh(labels, shares, left=left, label=stage)
         left = [before + share for before, share in zip(left, shares, strict=True)]
     axes.set_xlabel("percent of a request's time, medians")
-    _legend_below(axes, columns=3)
+    legend_below(axes, columns=3)
 
 
 def _memory(memory: list[tuple[float, float]], axes: Axes) -> None:

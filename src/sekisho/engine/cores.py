@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
@@ -51,8 +52,7 @@ class Work:
 class _Waiting:
     cores: int
     wanted: Callable[[], Work]
-    granted: threading.Event = field(default_factory=threading.Event)
-    work: Work | None = None
+    granted: Future[Work] = field(default_factory=Future)
 
 
 class Loan(AbstractContextManager["Loan"]):
@@ -128,8 +128,7 @@ class Cores:
                 return self._grant(cores, wanted())
             mine = _Waiting(cores, wanted)
             self._waiting.append(mine)
-        mine.granted.wait()
-        return mine.work or wanted()
+        return mine.granted.result()
 
     def borrow_now(self, cores: int, work: Work) -> bool:
         """As many cores if they are free and nobody waits for one; to be given back by `give_back`."""
@@ -172,9 +171,8 @@ class Cores:
         chosen = self._waiting[turn]
         if chosen.cores > self._free:
             return False
-        chosen.work = self._grant(chosen.cores, wanted[turn])
         del self._waiting[turn]
-        chosen.granted.set()
+        chosen.granted.set_result(self._grant(chosen.cores, wanted[turn]))
         return True
 
     def _asked(self, now: float) -> list[Work]:
