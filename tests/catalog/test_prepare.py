@@ -225,14 +225,18 @@ def alone(checkpoint: Path, write_registry: WriteRegistry, home: Path) -> Any:
 
 
 def test_a_killed_preparation_is_absent_or_complete_and_heals(alone: Any) -> None:
-    told = alone("killed", 24)
-    target, moments = told["target"], told["moments"]
-    for moment in moments:
-        assert moment["whole_if_there"], moment
-        assert moment["found"] == (target in moment["left"]), moment
-        assert moment["healed"], moment
-        assert moment["after"] == [".lock", target], moment
-    half_made = [moment for moment in moments if any(name.startswith(f".{target}.") for name in moment["left"])]
+    half_made: list[dict[str, Any]] = []
+    for _ in range(4):  # where a machine is busy most kills come before or after the moments that matter
+        told = alone("killed", 24)
+        target, moments = told["target"], told["moments"]
+        for moment in moments:
+            assert moment["whole_if_there"], moment
+            assert moment["found"] == (target in moment["left"]), moment
+            assert moment["healed"], moment
+            assert moment["after"] == [".lock", target], moment
+        half_made += [moment for moment in moments if any(name.startswith(f".{target}.") for name in moment["left"])]
+        if len(half_made) >= 3:
+            break
     assert len(half_made) >= 3, "too few of the kills came while files were written"
     assert all(moment["killed"] for moment in half_made)
 
